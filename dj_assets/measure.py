@@ -1,0 +1,346 @@
+"""Videos × operators → rows: find what is known, measure the rest in worker processes, put every row in its place."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from dj_assets.errors import MediaError
+from dj_assets.plan import Pass, Step
+from dj_assets.recipe import Limits
+from dj_assets.samples import Sample, Video
+from dj_assets.store.rows import Fact, Provenance, Row
+from dj_assets.store.store import Store
+from dj_assets.video.safe_open import MediaLimits
+from dj_assets.video.safe_open import identify as identify_file
+from dj_assets.workers import MeasureSpec, Outcome, PoolSpec, Task, measure_tasks
+
+STAGE_VIDEOS = 64
+STAGE_SECONDS = 15.0
+"""Finished videos are staged in the store after so many, or after so long: what a kill may cost."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a pass has come. done, total: videos to measure. frames: wanted frames decoded so far."""
+
+    pass_name: str
+    done: int
+    total: int
+    undecided: int
+    seconds: float
+    frames: int
+
+
+@dataclass(frozen=True)
+class PassResult:
+    """Tables by step key, rows out = videos in. errors: steps whose operator is at fault; they have no table.
+
+    measured, reused, skipped: (video, step) pairs. decoded: videos of which frames were decoded.
+    """
+
+    tables: dict[str, list[Row]]
+    seconds: float
+    measured: int = 0
+    reused: int = 0
+    skipped: int = 0
+    decoded: int = 0
+    frames: int = 0
+    peak_worker_mb: float = 0.0
+    errors: dict[str, Exception] = field(default_factory=dict)
+
+
+class OperatorFault(RuntimeError):
+    """An operator's own code failed: not a property of the video, so no row is written."""
+
+
+def media_limits(limits: Limits) -> MediaLimits:
+    """The recipe's limits in the units of the video room."""
+    return MediaLimits(max_pixels=limits.max_pixels, max_frames=limits.max_frames, max_bytes=limits.max_file_mb * 2**20)
+
+
+def identify(samples: Sequence[Sample], *, roots: Sequence[Path], limits: Limits) -> list[Sample]:
+    """Fill in each video's content hash, size and time, or the status and reason why it cannot be opened.
+
+    Each path is read once, in a few threads, however often it is listed.
+    """
+    bounds = media_limits(limits)
+    paths = list(dict.fromkeys(video.path for sample in samples for video in sample.videos if video.status == "ok"))
+
+    def facts(path: str) -> dict[str, object]:
+        try:
+            found = identify_file(path, roots=roots, limits=bounds)
+        except MediaError as error:
+            return {"status": error.status, "reason": error.one_line()}
+        return {
+            "content_hash": found.content_hash,
+            "num_bytes": found.num_bytes,
+            "modified_ns": found.modified_ns,
+        }
+
+    with ThreadPoolExecutor(max_workers=min(8, (os.cpu_count() or 1) * 2)) as threads:
+        known = dict(zip(paths, threads.map(facts, paths), strict=True))
+
+    def identified(video: Video) -> Video:
+        return replace(video, **known[video.path]) if video.status == "ok" else video  # type: ignore[arg-type]
+
+    return [replace(sample, videos=tuple(identified(video) for video in sample.videos)) for sample in samples]
+
+
+def measure_pass(
+    pass_: Pass,
+    *,
+    samples: Sequence[Sample],
+    store: Store,
+    limits: Limits,
+    roots: Sequence[Path],
+    workers: int,
+    wanted: Collection[str],
+    still_in: Collection[str] | None,
+    provenance: Provenance,
+    progress: Callable[[Progress], None] | None = None,
+) -> PassResult:
+    """Tables of one pass over one shard: every video of every sample gets one row per stat of each wanted step.
+
+    wanted: step keys to make tables for. still_in: ids of the samples worth measuring (None: all); the videos of the
+    others get `skipped` rows unless their numbers are known already. What is measured goes into the store as it comes.
+    """
+    started = time.perf_counter()
+    steps = [step for step in pass_.steps if step.key in wanted]
+    in_play = None if still_in is None else set(still_in)
+    known = _known_facts(steps, samples, store)
+    tasks = list(_tasks(steps, samples, known, in_play, roots, limits))
+    run = _Run(store, provenance, _Meter(pass_.compute, len(tasks), progress))
+    pool = _pool_spec(pass_, steps, workers, limits)
+    run.take(measure_tasks(tasks, pool=pool, timeout_seconds=limits.timeout_seconds), steps)
+    faults = {step.key: OperatorFault(run.bugs[step.measure_id]) for step in steps if step.measure_id in run.bugs}
+    tables = {
+        step.key: list(_rows(step, samples, known.get(step.measure_id, {}), run.facts, in_play))
+        for step in steps
+        if step.key not in faults
+    }
+    rows = [row for table in tables.values() for row in table]
+    return PassResult(
+        tables=tables,
+        seconds=time.perf_counter() - started,
+        measured=sum(len(task.specs) for task in tasks),
+        reused=len({(r.sample_id, r.field, r.position, r.fact.measure_id) for r in rows if r.reused}),
+        skipped=sum(row.fact.status == "skipped" for row in rows),
+        decoded=run.decoded,
+        frames=run.meter.frames,
+        peak_worker_mb=run.peak_worker_mb,
+        errors=faults,
+    )
+
+
+Known = Mapping[str, Mapping[str, tuple[Fact, ...]]]
+"""measure id -> content hash -> facts, one per stat."""
+
+
+def _known_facts(steps: Sequence[Step], samples: Sequence[Sample], store: Store) -> Known:
+    known: dict[str, Mapping[str, tuple[Fact, ...]]] = {}
+    for step in steps:
+        hashes = {
+            video.content_hash
+            for sample in samples
+            for video in sample.videos
+            if video.field == step.video_key and video.content_hash
+        }
+        known[step.measure_id] = store.find_facts(step.operator.name, step.measure_id, hashes)
+    return known
+
+
+def _tasks(
+    steps: Sequence[Step],
+    samples: Sequence[Sample],
+    known: Known,
+    in_play: Collection[str] | None,
+    roots: Sequence[Path],
+    limits: Limits,
+) -> Iterator[Task]:
+    """One task per distinct content that lacks a wanted number; largest files first, so that none is left for last."""
+    bounds = media_limits(limits)
+    missing: dict[str, dict[str, MeasureSpec]] = {}
+    first: dict[str, Video] = {}
+    for sample in samples:
+        if in_play is not None and sample.sample_id not in in_play:
+            continue
+        for video in sample.videos:
+            for step in steps:
+                if video.field != step.video_key or not video.content_hash:
+                    continue
+                if video.content_hash not in known[step.measure_id]:
+                    first.setdefault(video.content_hash, video)
+                    missing.setdefault(video.content_hash, {})[step.measure_id] = spec_of(step)
+    for content_hash in sorted(missing, key=lambda key: -first[key].num_bytes):
+        video = first[content_hash]
+        yield Task(
+            path=video.path,
+            content_hash=content_hash,
+            num_bytes=video.num_bytes,
+            modified_ns=video.modified_ns,
+            roots=tuple(roots),
+            specs=tuple(missing[content_hash].values()),
+            limits=bounds,
+        )
+
+
+def spec_of(step: Step) -> MeasureSpec:
+    """A step's measure as it travels to a worker."""
+    return MeasureSpec(step.measure_id, step.operator.name, step.params.model_dump_json(), step.device)
+
+
+def _pool_spec(pass_: Pass, steps: Sequence[Step], workers: int, limits: Limits) -> PoolSpec:
+    """Header and cpu passes share one pool of single-threaded workers; a model has one process with every core."""
+    cores = os.cpu_count() or 1
+    if pass_.compute != "gpu":
+        return PoolSpec(workers=max(1, workers), memory_mb=limits.memory_mb, threads=1)
+    models = tuple(dict.fromkeys(spec_of(step) for step in steps))
+    return PoolSpec(
+        workers=max(1, workers),
+        memory_mb=limits.memory_mb,
+        threads=max(1, cores // max(1, workers)),
+        models=models,
+    )
+
+
+class _Meter:
+    """Counts what is done and tells whoever listens."""
+
+    def __init__(self, pass_name: str, total: int, listener: Callable[[Progress], None] | None) -> None:
+        self.pass_name = pass_name
+        self.total = total
+        self.listener = listener
+        self.done = self.undecided = self.frames = 0
+        self.started = time.perf_counter()
+        self.tell()
+
+    def count(self, outcome: Outcome) -> None:
+        self.done += 1
+        self.undecided += any(measured.status != "ok" for measured in outcome.measured)
+        self.frames += outcome.frames
+        self.tell()
+
+    def tell(self) -> None:
+        if self.listener is not None:
+            seconds = time.perf_counter() - self.started
+            self.listener(Progress(self.pass_name, self.done, self.total, self.undecided, seconds, self.frames))
+
+
+class _Run:
+    """Takes outcomes as they come and stages them in the store."""
+
+    def __init__(self, store: Store, provenance: Provenance, meter: _Meter) -> None:
+        self.store = store
+        self.provenance = provenance
+        self.meter = meter
+        self.facts: dict[tuple[str, str], tuple[Fact, ...]] = {}
+        self.bugs: dict[str, str] = {}
+        self.decoded = 0
+        self.peak_worker_mb = 0.0
+        self._unstaged: list[Fact] = []
+        self._staged: dict[tuple[str, str], list[Path]] = {}
+        self._staged_at = time.monotonic()
+
+    def take(self, outcomes: Iterator[Outcome], steps: Sequence[Step]) -> None:
+        """Drain the outcomes. Whatever ends this, what was measured by then is in the store."""
+        by_id = {step.measure_id: step for step in steps}
+        try:
+            for outcome in outcomes:
+                self._add(outcome, by_id)
+                if len(self._unstaged) >= STAGE_VIDEOS or time.monotonic() - self._staged_at > STAGE_SECONDS:
+                    self._stage()
+        finally:
+            self._stage()
+        for (operator, measure_id), paths in self._staged.items():
+            if len(paths) > 1:
+                self.store.compact_facts(operator, measure_id, paths)
+
+    def _add(self, outcome: Outcome, by_id: Mapping[str, Step]) -> None:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        content_hash = outcome.task.content_hash
+        for measured in outcome.measured:
+            if measured.bug:
+                self.bugs.setdefault(measured.measure_id, f"{outcome.task.path}: {measured.bug}")
+                continue
+            step = by_id[measured.measure_id]
+            values = measured.values or (None,) * len(step.operator.stats)
+            facts = tuple(
+                Fact(
+                    content_hash=content_hash,
+                    operator=step.operator.name,
+                    measure_id=measured.measure_id,
+                    stat=stat.name,
+                    value=value,
+                    window_values=measured.window_values if len(values) == 1 else (),
+                    window_details=measured.window_details,
+                    status=measured.status,
+                    reason=measured.reason,
+                    cost_seconds=measured.cost_seconds,
+                    device=step.device,
+                    measured_at=now,
+                )
+                for stat, value in zip(step.operator.stats, values, strict=True)
+            )
+            self.facts[(measured.measure_id, content_hash)] = facts
+            self._unstaged.extend(facts)
+        self.decoded += outcome.frames > 0
+        self.peak_worker_mb = max(self.peak_worker_mb, outcome.peak_mb)
+        self.meter.count(outcome)
+
+    def _stage(self) -> None:
+        self._staged_at = time.monotonic()
+        if not self._unstaged:
+            return
+        facts, self._unstaged = self._unstaged, []
+        paths = self.store.append_facts(facts, self.provenance)
+        measures = dict.fromkeys((fact.operator, fact.measure_id) for fact in facts)
+        for measure, path in zip(measures, paths, strict=True):
+            self._staged.setdefault(measure, []).append(path)
+
+
+def _rows(
+    step: Step,
+    samples: Sequence[Sample],
+    known: Mapping[str, tuple[Fact, ...]],
+    new: Mapping[tuple[str, str], tuple[Fact, ...]],
+    in_play: Collection[str] | None,
+) -> Iterator[Row]:
+    """One row per video of the step's field and stat, in sample order."""
+    for sample in samples:
+        for video in sample.videos:
+            if video.field != step.video_key:
+                continue
+            reused = video.content_hash in known
+            facts = known.get(video.content_hash) or new.get((step.measure_id, video.content_hash))
+            if not facts:
+                skipped = in_play is not None and sample.sample_id not in in_play
+                facts = _unmeasured(step, video, skipped=skipped and video.status == "ok")
+            for fact in facts:
+                yield Row(sample.sample_id, video.field, video.position, video.path, fact, reused)
+
+
+def _unmeasured(step: Step, video: Video, *, skipped: bool) -> tuple[Fact, ...]:
+    status, reason = video.status, video.reason
+    if skipped:
+        status, reason = "skipped", "an earlier step had dropped the sample (short_circuit)"
+    elif status == "ok":
+        raise LookupError(f"{step.key}: no outcome for {video.path}; this is a fault of the engine")
+    return tuple(
+        Fact(
+            content_hash=video.content_hash,
+            operator=step.operator.name,
+            measure_id=step.measure_id,
+            stat=stat.name,
+            value=None,
+            status=status,
+            reason=reason,
+            device=step.device,
+        )
+        for stat in step.operator.stats
+    )

@@ -1,0 +1,53 @@
+"""The registry is this folder: `get(name)` imports the module of that name and returns its `OPERATOR`.
+
+Outside packages join through the entry-point group `dj_assets.operators`, whose entries name packages (folders) that
+hold one module per operator, as this one does. Nothing else has to be edited when a file is added.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from functools import cache
+from importlib.metadata import entry_points
+
+from dj_assets.errors import UnknownOperator
+from dj_assets.operators._contract import Operator
+
+ENTRY_POINT_GROUP = "dj_assets.operators"
+
+
+@cache
+def locations() -> dict[str, str]:
+    """Operator name -> module path, over this folder and every package that joined. Imports no operator."""
+    packages = [__name__, *(entry.value for entry in entry_points(group=ENTRY_POINT_GROUP))]
+    found: dict[str, str] = {}
+    for package_name in packages:
+        package = importlib.import_module(package_name)
+        for module in pkgutil.iter_modules(package.__path__):
+            if not module.name.startswith("_"):
+                found.setdefault(module.name, f"{package_name}.{module.name}")
+    return dict(sorted(found.items()))
+
+
+def names() -> tuple[str, ...]:
+    """Every operator that a recipe may name, sorted."""
+    return tuple(locations())
+
+
+@cache
+def get(name: str) -> Operator:
+    """The operator of that name. Raises `UnknownOperator` with the nearest spellings."""
+    module_path = locations().get(name)
+    if module_path is None:
+        near = difflib.get_close_matches(name, names(), n=3, cutoff=0.5)
+        raise UnknownOperator(
+            f"operator {name!r} is not known",
+            allowed=", ".join(names()),
+            try_=f"did you mean {' or '.join(near)}?" if near else "install the package that provides it",
+        )
+    operator = importlib.import_module(module_path).OPERATOR
+    if operator.name != name:
+        raise TypeError(f"{module_path}: OPERATOR.name is {operator.name!r}, expected the module's name {name!r}")
+    return operator

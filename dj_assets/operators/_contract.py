@@ -1,0 +1,161 @@
+"""What an operator is: a declaration over plain functions, one file each, found by its name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+
+from dj_assets.frames import FramePlan, VideoInfo, Windows
+
+Compute = Literal["header", "cpu", "gpu"]
+"""`header`: packet facts only. `cpu`: decoded frames, no model. `gpu`: a model, on the CPU where there is no GPU."""
+
+Device = Literal["cpu", "cuda"]
+
+
+class Params(BaseModel):
+    """Options that change an operator's number. Subclass per operator; unknown options are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def canonical(self) -> dict[str, Any]:
+        """JSON form with every default spelled out, so that leaving one out is the same measure."""
+        return json.loads(self.model_dump_json())
+
+    def warnings(self) -> Sequence[str]:
+        """Lines that a user should read once when the recipe is loaded."""
+        return ()
+
+
+@dataclass(frozen=True)
+class Stat:
+    """One number per video, under Data-Juicer's name, with its unit and the range that it can have."""
+
+    name: str
+    unit: str
+    low: float = 0.0
+    high: float = float("inf")
+    is_integer: bool = False
+
+
+def number(value: Any) -> float:
+    """Default reading of a bound: a finite or infinite number. Raises ValueError on anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError(f"expected a number, got {value!r}")
+    result = float(value)
+    if result != result:
+        raise ValueError("expected a number, got NaN")
+    return result
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A recipe option that changes only the verdict: keep where the stat is at least / at most it."""
+
+    option: str
+    stat: str
+    side: Literal["min", "max"]
+    default: float
+    read: Callable[[Any], float] = number
+    help: str = ""
+
+
+class Scores(NamedTuple):
+    """values: float64 [N], one per window. details: JSON text per window (text boxes, say) or empty."""
+
+    values: npt.NDArray[np.float64]
+    details: tuple[str, ...] = ()
+
+
+def mean(values: npt.NDArray[np.float64]) -> float:
+    """Plain mean of window values. values: float64 [N], N >= 1."""
+    return float(np.mean(values))
+
+
+def no_model(params: Any, device: Device) -> None:
+    """`load` of an operator that needs no model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operator:
+    """A filter. Give `read` (header operators) or `plan` and `score` (operators on frames).
+
+    summary: one line for people; it names the unit.
+    version: raised when the numbers change, with the reason in the changelog.
+    read(info, params): one number per stat, in the order of `stats`.
+    plan(info, params): the frames wanted. Raises `TooShort` where there are too few.
+    load(params, device): the model, once per worker process; heavy imports belong here.
+    score(windows, params, model): one value per window; must not write to `windows.data`.
+    reduce(values): the stat from its window values, float64 [N] -> float.
+    draw(picture, detail): optional evidence: an RGB uint8 [H, W, 3] picture and a window's detail -> picture.
+    device_moves_number: whether CPU and GPU give different numbers (then the device is part of the measure).
+    ignored: upstream options that are accepted here without effect -> why, in one line.
+    refused: upstream options that must stay null, since ignoring them would give other numbers -> what to do.
+    """
+
+    name: str
+    version: int
+    summary: str
+    compute: Compute
+    params: type[Params]
+    stats: tuple[Stat, ...]
+    bounds: tuple[Bound, ...]
+    read: Callable[[VideoInfo, Any], Sequence[float]] | None = None
+    plan: Callable[[VideoInfo, Any], FramePlan] | None = None
+    load: Callable[[Any, Device], Any] = no_model
+    score: Callable[[Windows, Any, Any], Scores] | None = None
+    reduce: Callable[[npt.NDArray[np.float64]], float] = mean
+    draw: Callable[[npt.NDArray[np.uint8], str], npt.NDArray[np.uint8]] | None = None
+    device_moves_number: bool = False
+    any_or_all_default: Literal["any", "all"] = "any"
+    ignored: Mapping[str, str] = field(default_factory=dict)
+    refused: Mapping[str, str] = field(default_factory=dict)
+
+    kind: ClassVar[str] = "filter"
+
+    def __post_init__(self) -> None:
+        frames = self.plan is not None and self.score is not None
+        if (self.read is not None) == frames:
+            raise TypeError(f"{self.name}: give either read, or plan and score")
+        if (self.compute == "header") != (self.read is not None):
+            raise TypeError(f"{self.name}: compute is 'header' exactly when read is given")
+        if frames and len(self.stats) != 1:
+            raise TypeError(f"{self.name}: an operator on frames has one stat")
+        names = {stat.name for stat in self.stats}
+        for bound in self.bounds:
+            if bound.stat not in names:
+                raise TypeError(f"{self.name}: bound {bound.option} names no stat of it: {bound.stat}")
+
+    @property
+    def option_names(self) -> tuple[str, ...]:
+        """Every option of its own that a recipe may set."""
+        return (
+            *self.params.model_fields,
+            *(bound.option for bound in self.bounds),
+            *self.ignored,
+            *self.refused,
+        )
+
+    def measure_id(self, params: Params, device: Device) -> str:
+        """Stable id of (operator, version, canonical params, device where it moves the number): 16 hex digits."""
+        facts = {"operator": self.name, "version": self.version, "params": params.canonical()}
+        if self.device_moves_number:
+            facts["device"] = device
+        text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
+        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+class NoParams(Params):
+    """For operators whose number no option changes."""
+
+
+MAX_FLOAT = sys.float_info.max
+MAX_INT = float(sys.maxsize)

@@ -1,0 +1,147 @@
+"""Keeps samples whose videos move by a mean of `min_score` to `max_score` pixels between sampled frames.
+
+Dense optical flow after Farnebäck, "Two-Frame Motion Estimation Based on Polynomial Expansion" (SCIA 2003), through
+OpenCV, over the very frame pairs that Data-Juicer compares.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from dj_assets.errors import TooShort
+from dj_assets.frames import FramePlan, Look, Size, VideoInfo, Windows, every_fps, pairs
+from dj_assets.operators._contract import MAX_FLOAT, Bound, Operator, Params, Scores, Stat
+
+
+class MotionParams(Params):
+    """Options that change the motion score. Sizes in pixels; Farnebäck's own options under OpenCV's names."""
+
+    sampling_fps: float = Field(2.0, gt=0, description="frames per second to compare, more than 0")
+    size: int | tuple[int] | tuple[int, int] | None = Field(
+        None, description="short side in pixels, or [short, long], or null for the picture as it is"
+    )
+    max_size: int | None = Field(None, ge=1, description="upper limit of the long side in pixels, or null")
+    divisible: int = Field(1, ge=1, description="both sides are cut to multiples of this many pixels")
+    relative: bool = Field(False, description="true: divide by the picture's diagonal")
+    data_juicer_resize: bool = Field(False, description="true: swap the sides of the resized picture, as upstream does")
+    pyr_scale: float = Field(0.5, gt=0, lt=1, description="between 0 and 1")
+    levels: int = Field(3, ge=1, description="1 or more")
+    winsize: int = Field(15, ge=1, description="1 or more")
+    iterations: int = Field(3, ge=1, description="1 or more")
+    poly_n: int = Field(5, ge=3, description="3 or more; 5 or 7 are usual")
+    poly_sigma: float = Field(1.2, gt=0, description="more than 0")
+    flags: int = Field(0, ge=0, description="OpenCV's OPTFLOW_ flags")
+
+    def warnings(self) -> Sequence[str]:
+        """Tells of the resize that differs from upstream's, wherever it can matter."""
+        resizes = self.size is not None or self.max_size is not None or self.divisible > 1
+        if not resizes:
+            return ()
+        if self.data_juicer_resize:
+            return ("pictures are resized with width and height swapped, as Data-Juicer does (data_juicer_resize)",)
+        return (
+            "pictures are resized the right way round; Data-Juicer swaps width and height here, so scores differ from "
+            "its own unless data_juicer_resize: true",
+        )
+
+
+def resized(size: Size, params: MotionParams) -> Size | None:
+    """Picture size that flow is computed at, or None where it stays as it is.
+
+    `size` is matched by the short side (a pair gives short and long side), `max_size` caps the long side, then both are
+    cut down to multiples of `divisible`. Upstream computes (height, width) and hands it to a call that takes
+    (width, height); `data_juicer_resize` does the same.
+    """
+    short, long = float(min(size)), float(max(size))
+    wanted = params.size if isinstance(params.size, tuple) else (params.size,) if params.size else ()
+    if len(wanted) == 2:
+        short, long = float(min(wanted)), float(max(wanted))
+    elif wanted:
+        short, long = float(wanted[0]), float(int(wanted[0] * long / short))
+    if params.max_size is not None and long > params.max_size:
+        short, long = float(int(short * params.max_size / long)), float(params.max_size)
+    short_px = max(int(short / params.divisible) * params.divisible, 1)
+    long_px = max(int(long / params.divisible) * params.divisible, 1)
+    target = Size(short_px, long_px) if size.width >= size.height else Size(long_px, short_px)
+    if target == size:
+        return None
+    return Size(target.width, target.height) if params.data_juicer_resize else target
+
+
+def plan(info: VideoInfo, params: MotionParams) -> FramePlan:
+    """Pairs (0, 1), (1, s), (s, 2s) ... with s = round(fps / min(sampling_fps, fps)), grey, turned as players do."""
+    if info.num_frames_from_scan < 2:
+        raise TooShort(
+            f"the video has {info.num_frames_from_scan} frame",
+            allowed="at least 2 frames, for motion is measured between frames",
+            try_="drop stills with video_duration_filter, or leave them undecided",
+        )
+    look = Look("gray8", resized(info.displayed_size, params), apply_rotation=True)
+    return pairs(every_fps(info, params.sampling_fps), look)
+
+
+def flow(before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8], params: MotionParams) -> npt.NDArray[np.float32]:
+    """Dense flow in pixels, float32 [H, W, 2] as (dx, dy), of two grey pictures uint8 [H, W]."""
+    import cv2
+
+    return cv2.calcOpticalFlowFarneback(
+        before,
+        after,
+        None,  # OpenCV allocates the flow
+        pyr_scale=params.pyr_scale,
+        levels=params.levels,
+        winsize=params.winsize,
+        iterations=params.iterations,
+        poly_n=params.poly_n,
+        poly_sigma=params.poly_sigma,
+        flags=params.flags,
+    )
+
+
+def score(windows: Windows, params: MotionParams, model: Any) -> Scores:
+    """Mean flow length of each pair in pixels (or as a share of the diagonal). windows.data: uint8 [N, 2, H, W]."""
+    import cv2
+
+    values = np.empty(len(windows), dtype=np.float64)
+    height, width = windows.data.shape[2:4]
+    for index, (before, after) in enumerate(windows.data):
+        vectors = flow(before, after, params)
+        length, _ = cv2.cartToPolar(vectors[..., 0], vectors[..., 1])
+        values[index] = float(np.mean(length))
+    if params.relative:
+        values /= math.hypot(height, width)
+    return Scores(values)
+
+
+OPERATOR = Operator(
+    name="video_motion_score_filter",
+    version=1,
+    summary="mean length of Farnebäck's optical flow in pixels between frames sampled at sampling_fps",
+    compute="cpu",
+    params=MotionParams,
+    stats=(Stat("video_motion_score", unit="px per sampled pair, or share of the diagonal if relative"),),
+    bounds=(
+        Bound(
+            "min_score",
+            "video_motion_score",
+            "min",
+            0.25,
+            help="pixels, or a share of the diagonal if relative",
+        ),
+        Bound("max_score", "video_motion_score", "max", MAX_FLOAT, help="pixels, or a share of the diagonal"),
+    ),
+    plan=plan,
+    score=score,
+    ignored={
+        "if_output_optical_flow": "raw flow is never written into the dataset",
+        "optical_flow_key": "raw flow is never written into the dataset",
+        "original_fps": "it belongs to frame_field",
+    },
+    refused={"frame_field": "frames kept in a manifest field are not read here; list the video file under videos"},
+)

@@ -1,0 +1,156 @@
+"""Merged plans, one sequential pass: decode a video once and hand every operator the windows it asked for.
+
+Frames come in display order and are kept only while a later window of some plan still needs them, so memory is bounded
+by the widest window and one batch per plan, whatever the video's length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dj_assets.errors import Unreadable
+from dj_assets.frames import FramePlan, Look, Windows
+from dj_assets.video.probe import OpenVideo, Scan, decoded_frames
+
+BATCH_BYTES = 64 * 2**20
+"""Pictures handed over at once. Large enough to fill a model's batch, small beside a worker's memory."""
+
+
+class FramesMissing(Unreadable):
+    """Wanted frames did not come out of the decoder."""
+
+
+def decode_windows(
+    video: OpenVideo, scan: Scan, plans: Sequence[FramePlan], *, batch_bytes: int = BATCH_BYTES
+) -> Iterator[tuple[int, Windows]]:
+    """Decode once, in order; yield (plan number, batch of its windows) as batches fill.
+
+    The windows of one plan come in its order. Raises `FramesMissing` when the stream ends before every wanted frame
+    has come, and `Unreadable` when the picture size changes on the way.
+    """
+    builders = [_WindowBuilder(plan, scan, batch_bytes) for plan in plans]
+    wanted = np.unique(np.concatenate([plan.frames for plan in plans])) if plans else np.zeros(0, dtype=np.int64)
+    missing = set(wanted.tolist())
+    if missing:
+        last = int(wanted[-1])
+        for index, frame in _indexed(video, scan):
+            if index not in missing:
+                continue
+            missing.discard(index)
+            pictures: dict[Look, npt.NDArray[np.uint8]] = {}
+            for number, builder in enumerate(builders):
+                if not builder.wants(index):
+                    continue
+                look = builder.plan.look
+                if look not in pictures:
+                    pictures[look] = picture(frame, look, scan.info.rotation_degrees)
+                for windows in builder.add(index, pictures[look], video.path):
+                    yield number, windows
+            if index >= last:
+                break
+    if missing:
+        raise FramesMissing(
+            f"{video.path}: {len(missing)} of {len(wanted)} wanted frames do not decode, "
+            f"the first is frame {min(missing)} of {scan.info.num_frames_from_scan}{_why(video)}",
+            allowed="a video whose sampled frames decode",
+            try_="fetch it again, or re-encode it",
+        )
+    for number, builder in enumerate(builders):
+        for windows in builder.rest():
+            yield number, windows
+
+
+def picture(frame: Any, look: Look, rotation_degrees: int = 0) -> npt.NDArray[np.uint8]:
+    """A decoded frame as an operator wants it: uint8 [H, W] for gray8, else [H, W, 3].
+
+    Goes through FFmpeg's bgr24 or rgb24 and OpenCV's area resize and grey, as Data-Juicer does, since other routes
+    to the same picture (the Y plane, say) move scores by percents.
+    """
+    base = "rgb24" if look.pixel_format == "rgb24" else "bgr24"
+    pixels = frame.to_ndarray(format=base)
+    if look.apply_rotation and rotation_degrees:
+        pixels = np.ascontiguousarray(np.rot90(pixels, rotation_degrees // 90))
+    if look.size is None and look.pixel_format != "gray8":
+        return pixels
+    import cv2
+
+    if look.size is not None and look.size != pixels.shape[:2]:
+        # OpenCV takes (width, height).
+        pixels = cv2.resize(pixels, (look.size.width, look.size.height), interpolation=cv2.INTER_AREA)
+    if look.pixel_format == "gray8":
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
+    return pixels
+
+
+def _indexed(video: OpenVideo, scan: Scan) -> Iterator[tuple[int, Any]]:
+    """Decoded frames with their index in the pts table; frames that the table does not know are left out."""
+    if scan.ticks is None:
+        yield from enumerate(decoded_frames(video))
+        return
+    index_of = {int(tick): index for index, tick in enumerate(scan.ticks)}
+    for frame in decoded_frames(video):
+        index = index_of.get(frame.pts)
+        if index is not None:
+            yield index, frame
+
+
+def _why(video: OpenVideo) -> str:
+    return f" ({video.logs[-1][2].strip()})" if video.logs else ""
+
+
+class _WindowBuilder:
+    """Collects one plan's frames into windows and its windows into batches."""
+
+    def __init__(self, plan: FramePlan, scan: Scan, batch_bytes: int) -> None:
+        self.plan = plan
+        self.scan = scan
+        self.batch_bytes = batch_bytes
+        self.next_window = 0
+        self.held: dict[int, npt.NDArray[np.uint8]] = {}
+        self.ready: list[npt.NDArray[np.uint8]] = []
+        self._frames = set(plan.frames.tolist())
+        # The earliest frame that this window or any later one needs.
+        self._needed_from = np.minimum.accumulate(plan.windows[::-1, 0])[::-1]
+
+    def wants(self, index: int) -> bool:
+        return index in self._frames
+
+    def add(self, index: int, pixels: npt.NDArray[np.uint8], path: str) -> Iterator[Windows]:
+        """Take one wanted frame; yield batches that became full."""
+        if self.held or self.ready:
+            shape = next(iter(self.held.values())).shape if self.held else self.ready[0].shape[1:]
+            if shape != pixels.shape:
+                raise Unreadable(
+                    f"{path}: the picture size changes from {shape[1]}x{shape[0]} to "
+                    f"{pixels.shape[1]}x{pixels.shape[0]} (width x height) at frame {index}",
+                    allowed="one picture size throughout",
+                    try_="split the video where the size changes",
+                )
+        self.held[index] = pixels
+        windows = self.plan.windows
+        while self.next_window < len(windows) and windows[self.next_window, -1] <= index:
+            self.ready.append(np.stack([self.held[int(frame)] for frame in windows[self.next_window]]))
+            self.next_window += 1
+            if sum(window.nbytes for window in self.ready) >= self.batch_bytes:
+                yield self._batch()
+        if self.next_window < len(windows):
+            keep_from = self._needed_from[self.next_window]
+            self.held = {frame: pixels for frame, pixels in self.held.items() if frame >= keep_from}
+        else:
+            self.held.clear()
+
+    def rest(self) -> Iterator[Windows]:
+        """The last, partly filled batch."""
+        if self.ready:
+            yield self._batch()
+
+    def _batch(self) -> Windows:
+        count = len(self.ready)
+        frames = self.plan.windows[self.next_window - count : self.next_window]
+        data = np.stack(self.ready)
+        self.ready = []
+        return Windows(data, frames, self.scan.info.pts_seconds[frames], self.plan.look)

@@ -1,0 +1,450 @@
+"""The worker processes around the measuring of one video: a wall clock, a memory bound, and a life after a crash.
+
+parent ──task──►  worker: open, probe, decode, score  ──outcome──►  parent
+   │                 └ watchdog thread: resident memory above the bound → exit 87 → `too_large`
+   └ deadline passed → worker killed → `timed_out`;  worker died → `crashed`;  either way a new worker takes over
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import logging
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dj_assets import operators
+from dj_assets.errors import Crashed, DjAssetsError, MediaError, Status, TimedOut, TooLarge, Unreadable
+from dj_assets.frames import FramePlan, VideoInfo
+from dj_assets.operators._contract import Device, Operator, Params
+from dj_assets.video.safe_open import MediaLimits
+
+EXIT_OUT_OF_MEMORY = 87
+WATCHDOG_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class MeasureSpec:
+    """One measure to take, in a form that travels between processes. params: the operator's options, canonical."""
+
+    measure_id: str
+    operator: str
+    params: str
+    device: Device
+
+
+@dataclass(frozen=True)
+class Task:
+    """One video and what to measure in it. num_bytes and modified_ns: as when it was identified."""
+
+    path: str
+    content_hash: str
+    num_bytes: int
+    modified_ns: int
+    roots: tuple[Path, ...]
+    specs: tuple[MeasureSpec, ...]
+    limits: MediaLimits
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one measure found in one video. values: one per stat of the operator, empty when not measured.
+
+    bug: traceback of an error that is nobody's data but a fault in an operator; then nothing is stored.
+    """
+
+    measure_id: str
+    values: tuple[float, ...] = ()
+    window_values: tuple[float, ...] = ()
+    window_details: tuple[str, ...] = ()
+    status: Status = "ok"
+    reason: str = ""
+    cost_seconds: float = 0.0
+    bug: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All measures of one task. frames: distinct frames that the measures looked at. peak_mb: the worker's, so far."""
+
+    task: Task
+    measured: tuple[Measured, ...]
+    frames: int = 0
+    seconds: float = 0.0
+    peak_mb: float = 0.0
+
+
+@dataclass(frozen=True)
+class PoolSpec:
+    """What makes one pool of workers different from another.
+
+    threads: for a model's arithmetic, in each worker. models: loaded before the first task, so that no video's clock
+    pays for them.
+    """
+
+    workers: int
+    memory_mb: int
+    threads: int
+    models: tuple[MeasureSpec, ...] = ()
+
+
+@dataclass
+class _Worker:
+    """State of one worker process."""
+
+    models: dict[tuple[str, str, Device], Any] = field(default_factory=dict)
+    failures: dict[tuple[str, str, Device], str] = field(default_factory=dict)
+
+
+_worker = _Worker()
+_pools: dict[PoolSpec, Any] = {}
+_pools_lock = threading.Lock()
+
+
+def measure_tasks(tasks: Sequence[Task], *, pool: PoolSpec, timeout_seconds: float) -> Iterator[Outcome]:
+    """Measure every task in worker processes; yield outcomes as they come, one per task, whatever happens to it.
+
+    Closing the iterator early (a termination, say) kills the workers that are busy.
+    """
+    if not tasks:
+        return
+    executor = _pool(pool)
+    pending: dict[Future, Task] = {
+        executor.schedule(measure_task, args=(task,), timeout=timeout_seconds): task for task in tasks
+    }
+    try:
+        for future in as_completed(pending):
+            yield _outcome(pending[future], future, pool, timeout_seconds)
+    finally:
+        for future in pending:
+            future.cancel()
+
+
+def _outcome(task: Task, future: Future, pool: PoolSpec, timeout_seconds: float) -> Outcome:
+    from pebble import ProcessExpired
+
+    try:
+        return future.result()
+    except TimeoutError:
+        error: MediaError = TimedOut(
+            f"{task.path} took more than {timeout_seconds:g} s",
+            allowed=f"{timeout_seconds:g} s a video and pass",
+            try_="raise dj_assets: limits: timeout_seconds",
+        )
+    except ProcessExpired as expired:
+        error = _death(task.path, expired.exitcode, pool.memory_mb)
+    failed = tuple(Measured(spec.measure_id, status=error.status, reason=error.one_line()) for spec in task.specs)
+    return Outcome(task, failed)
+
+
+def _death(path: str, exit_code: int | None, memory_mb: int) -> MediaError:
+    if exit_code == EXIT_OUT_OF_MEMORY:
+        return TooLarge(
+            f"{path} needs more memory than a worker may have",
+            allowed=f"{memory_mb} MB",
+            try_="raise dj_assets: limits: memory_mb",
+        )
+    code = exit_code or 0
+    how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    return Crashed(
+        f"the worker died of {how} while it had {path}",
+        allowed="a video that decodes without bringing its decoder down",
+        try_="run again, since the machine may have been short of memory; then re-encode the video",
+    )
+
+
+def _pool(spec: PoolSpec) -> Any:
+    """The pool of that kind, kept between shards so that imports and models are paid for once."""
+    from pebble import ProcessPool
+
+    with _pools_lock:
+        pool = _pools.get(spec)
+        if pool is None or not pool.active:
+            # spawn: forking a process that has threads, torch or OpenCV in it can leave a child that hangs.
+            context = multiprocessing.get_context("spawn")
+            pool = ProcessPool(max_workers=spec.workers, context=context, initializer=_start_worker, initargs=(spec,))
+            _pools[spec] = pool
+        return pool
+
+
+@atexit.register
+def close_pools() -> None:
+    """Stop every worker process; the next pass starts new ones."""
+    with _pools_lock:
+        for pool in _pools.values():
+            pool.stop()
+            pool.join(timeout=10)
+        _pools.clear()
+
+
+def _start_worker(spec: PoolSpec) -> None:
+    """Runs once in each worker. Must not raise: a fault here is told with the first task instead."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[variable] = str(spec.threads)
+    _limit_memory(spec)
+    if spec.models:
+        _return_freed_memory()
+    logging.getLogger().setLevel(logging.WARNING)
+    import cv2
+
+    cv2.setNumThreads(spec.threads)
+    for measure in spec.models:
+        _model(measure, spec.threads)
+
+
+def _limit_memory(spec: PoolSpec) -> None:
+    on_gpu = any(measure.device == "cuda" for measure in spec.models)
+    if sys.platform == "linux" and not on_gpu:  # CUDA reserves address space far beyond what it uses
+        limit = 2 * spec.memory_mb * 2**20  # a hard stop behind the watchdog, for one allocation that leaps past it
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        if hard == resource.RLIM_INFINITY or limit < hard:
+            resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+    threading.Thread(target=_watch_memory, args=(spec.memory_mb,), daemon=True).start()
+
+
+def _return_freed_memory() -> None:
+    """Have glibc give freed tensors back at once. It would keep those under 32 MB: 150 MB after one OCR frame."""
+    if sys.platform == "linux":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # absent from other C libraries
+        if mallopt is not None:
+            m_trim_threshold, m_mmap_threshold = -1, -3
+            mallopt(m_mmap_threshold, 2**20)
+            mallopt(m_trim_threshold, 2**20)
+
+
+def _watch_memory(memory_mb: int) -> None:
+    while resident_mb() <= memory_mb:
+        time.sleep(WATCHDOG_SECONDS)
+    os._exit(EXIT_OUT_OF_MEMORY)
+
+
+def resident_mb() -> float:
+    """Resident memory of this process in MB; its peak where the system does not tell the present figure."""
+    statm = Path("/proc/self/statm")
+    if statm.exists():
+        return int(statm.read_text().split()[1]) * resource.getpagesize() / 2**20
+    return peak_mb()
+
+
+def peak_mb() -> float:
+    """Highest resident memory of this process so far, in MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+def _model(spec: MeasureSpec, threads: int | None = None) -> Any:
+    """The operator's model, loaded once per worker. Raises RuntimeError with the traceback of a failed load."""
+    key = (spec.operator, spec.params, spec.device)
+    if key in _worker.failures:
+        raise RuntimeError(_worker.failures[key])
+    if key not in _worker.models:
+        operator, params = _resolve(spec)
+        try:
+            _worker.models[key] = operator.load(params, spec.device)
+            if threads is not None and "torch" in sys.modules:
+                sys.modules["torch"].set_num_threads(threads)
+        except DjAssetsError as error:
+            _worker.failures[key] = str(error)
+        except Exception:
+            _worker.failures[key] = traceback.format_exc()
+        if key in _worker.failures:
+            if threads is None:
+                raise RuntimeError(_worker.failures[key])
+            return None
+    return _worker.models[key]
+
+
+def _resolve(spec: MeasureSpec) -> tuple[Operator, Params]:
+    operator = operators.get(spec.operator)
+    return operator, operator.params.model_validate_json(spec.params)
+
+
+def measure_task(task: Task) -> Outcome:
+    """Measure one video: open, probe, plan, decode once, score. Runs in a worker; usable in this process too.
+
+    A `MediaError` becomes the status of the measures that it concerns; a fault of one operator becomes its `bug`.
+    """
+    started = time.perf_counter()
+    run = _VideoRun(task)
+    try:
+        run.measure()
+    except MediaError as error:
+        run.fail_rest(error)
+    except MemoryError:
+        run.fail_rest(_death(task.path, EXIT_OUT_OF_MEMORY, 0))
+    seconds = time.perf_counter() - started
+    return Outcome(task, tuple(run.measured()), frames=run.frames, seconds=seconds, peak_mb=peak_mb())
+
+
+class _VideoRun:
+    """One video on its way through a worker. Each measure ends in `done`, with a number, a status or a bug."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.done: dict[str, Measured] = {}
+        self.frames = 0
+        self.decode_seconds = 0.0
+        self.score_seconds: dict[str, float] = {}
+
+    def measured(self) -> Iterator[Measured]:
+        """The results in the order of the task's specs."""
+        for spec in self.task.specs:
+            yield self.done[spec.measure_id]
+
+    def fail(self, spec: MeasureSpec, error: MediaError) -> None:
+        self.done[spec.measure_id] = Measured(spec.measure_id, status=error.status, reason=error.one_line())
+
+    def fail_rest(self, error: MediaError) -> None:
+        for spec in self.task.specs:
+            if spec.measure_id not in self.done:
+                self.fail(spec, error)
+
+    def guarded(self, spec: MeasureSpec, work: Callable[[], Any]) -> Any:
+        """Run one operator's own code; None when it could not, with the reason in `done`."""
+        try:
+            return work()
+        except MediaError as error:
+            self.fail(spec, error)
+        except MemoryError:
+            raise
+        except Exception:
+            self.done[spec.measure_id] = Measured(spec.measure_id, bug=traceback.format_exc())
+        return None
+
+    def measure(self) -> None:
+        from dj_assets.video.probe import open_video, probe
+
+        task = self.task
+        with open_video(task.path, roots=task.roots, limits=task.limits) as video:
+            self._check_unchanged(video.path)
+            started = time.perf_counter()
+            scan = probe(video)
+            self.decode_seconds += time.perf_counter() - started
+        on_frames: list[MeasureSpec] = []
+        for spec in task.specs:
+            operator, params = _resolve(spec)
+            if operator.read is None:
+                on_frames.append(spec)
+            else:
+                self._read_header(spec, operator, params, scan.info)
+        if on_frames:
+            self._measure_frames(on_frames, scan)
+
+    def _check_unchanged(self, path: str) -> None:
+        """A file that is still being written would be stored under the hash of something else."""
+        facts = Path(path).stat()
+        if (facts.st_size, facts.st_mtime_ns) != (self.task.num_bytes, self.task.modified_ns):
+            raise Unreadable(
+                f"{path} changed after it was identified",
+                allowed="files that stay as they are during a run",
+                try_="run again once it is complete",
+            )
+
+    def _read_header(self, spec: MeasureSpec, operator: Operator, params: Params, info: VideoInfo) -> None:
+        started = time.perf_counter()
+        values = self.guarded(spec, lambda: tuple(float(v) for v in operator.read(info, params)))  # type: ignore[misc]
+        if values is not None:
+            cost = self.decode_seconds / len(self.task.specs) + time.perf_counter() - started
+            self.done[spec.measure_id] = Measured(
+                spec.measure_id, values=values, window_values=values, cost_seconds=cost
+            )
+
+    def _measure_frames(self, specs: Sequence[MeasureSpec], scan: Any) -> None:
+        from dj_assets.video.decode import FramesMissing
+        from dj_assets.video.probe import open_video, rescan_by_decoding
+
+        task = self.task
+        try:
+            self._decode_and_score(specs, scan)
+        except FramesMissing:
+            # Some streams hold packets that show nothing, so the packet count is not the frame count. Count frames.
+            with open_video(task.path, roots=task.roots, limits=task.limits) as video:
+                rescan = rescan_by_decoding(video)
+            if rescan.info.num_frames_from_scan == scan.info.num_frames_from_scan:
+                raise
+            left = [spec for spec in specs if spec.measure_id not in self.done]
+            self._decode_and_score(left, rescan)
+
+    def _decode_and_score(self, specs: Sequence[MeasureSpec], scan: Any) -> None:
+        from dj_assets.video.decode import decode_windows
+        from dj_assets.video.probe import open_video
+
+        task = self.task
+        info = self._with_rotation(scan)
+        scan = type(scan)(info, scan.ticks)
+        planned = list(self._plans(specs, info))
+        scores: dict[str, list[Any]] = {spec.measure_id: [] for spec, _ in planned}
+        with open_video(task.path, roots=task.roots, limits=task.limits) as video:
+            started = time.perf_counter()
+            for number, windows in decode_windows(video, scan, [plan for _, plan in planned]):
+                self.decode_seconds += time.perf_counter() - started
+                spec = planned[number][0]
+                if spec.measure_id not in self.done:
+                    self._score(spec, windows, scores[spec.measure_id])
+                started = time.perf_counter()
+            self.decode_seconds += time.perf_counter() - started
+        if planned:
+            self.frames = len(np.unique(np.concatenate([plan.frames for _, plan in planned])))
+        for spec, _ in planned:
+            if spec.measure_id not in self.done:
+                self._reduce(spec, scores[spec.measure_id], len(planned))
+
+    def _with_rotation(self, scan: Any) -> VideoInfo:
+        from dj_assets.video.probe import decoded_frames, open_video, with_rotation
+
+        task = self.task
+        with open_video(task.path, roots=task.roots, limits=task.limits) as video:
+            for frame in decoded_frames(video):
+                return with_rotation(scan, frame)
+        return scan.info
+
+    def _plans(self, specs: Sequence[MeasureSpec], info: VideoInfo) -> Iterator[tuple[MeasureSpec, FramePlan]]:
+        for spec in specs:
+            operator, params = _resolve(spec)
+            plan = self.guarded(spec, lambda op=operator, p=params: op.plan(info, p))  # type: ignore[misc]
+            if plan is not None:
+                yield spec, plan
+
+    def _score(self, spec: MeasureSpec, windows: Any, scores: list[Any]) -> None:
+        operator, params = _resolve(spec)
+        started = time.perf_counter()
+        result = self.guarded(spec, lambda: operator.score(windows, params, _model(spec)))  # type: ignore[misc]
+        elapsed = time.perf_counter() - started
+        self.score_seconds[spec.measure_id] = self.score_seconds.get(spec.measure_id, 0.0) + elapsed
+        if result is not None:
+            scores.append(result)
+
+    def _reduce(self, spec: MeasureSpec, scores: Sequence[Any], sharers: int) -> None:
+        operator, _ = _resolve(spec)
+        values = np.concatenate([score.values for score in scores]) if scores else np.zeros(0)
+        details = tuple(detail for score in scores for detail in score.details)
+        value = self.guarded(spec, lambda: _finite(operator.reduce(values), operator.name))
+        if value is not None:
+            self.done[spec.measure_id] = Measured(
+                spec.measure_id,
+                values=(value,),
+                window_values=tuple(float(window) for window in values),
+                window_details=details,
+                cost_seconds=self.decode_seconds / sharers + self.score_seconds.get(spec.measure_id, 0.0),
+            )
+
+
+def _finite(value: float, operator: str) -> float:
+    """Refuse NaN and infinity: they would pass for measurements."""
+    if not np.isfinite(value):
+        raise ArithmeticError(f"{operator} gave {value}, expected a finite number")
+    return float(value)

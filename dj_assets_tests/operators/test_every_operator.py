@@ -1,0 +1,172 @@
+"""What holds for every operator, whoever wrote it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dj_assets import operators
+from dj_assets.errors import MediaError, UnknownOperator
+from dj_assets.frames import Size, VideoInfo, Windows
+from dj_assets.operators._contract import Bound, NoParams, Operator, Scores, Stat
+from dj_assets.workers import measure_task
+from dj_assets_tests import videos
+from dj_assets_tests.operators.tasks import measure, spec, task
+
+NAMES = operators.names()
+ON_FRAMES = [name for name in NAMES if operators.get(name).plan is not None]
+WITHOUT_MODEL = [name for name in NAMES if operators.get(name).compute != "gpu"]
+
+
+SMALL = Size(36, 64)
+
+
+def video_info(
+    num_frames: int, *, fps: float = 24.0, size: Size = SMALL, seconds: list[float] | None = None
+) -> VideoInfo:
+    times = np.array(seconds) if seconds is not None else np.arange(num_frames) / fps
+    return VideoInfo(size, fps, max(num_frames / fps, 0.01), times, np.arange(min(1, num_frames)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_is_a_full_declaration(name: str) -> None:
+    operator = operators.get(name)
+    assert operator.name == name
+    assert operator.summary and operator.version >= 1
+    assert operator.stats and all(stat.unit for stat in operator.stats)
+    assert operator.bounds and all(bound.help for bound in operator.bounds)
+    assert len(set(operator.option_names)) == len(operator.option_names)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_has_a_test_file_of_its_name(name: str) -> None:
+    assert (Path(__file__).parent / f"test_{name}.py").exists()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_params_survive_json_and_spelling_out_defaults_is_the_same_measure(name: str) -> None:
+    operator = operators.get(name)
+    params = operator.params()
+    again = operator.params.model_validate_json(params.model_dump_json())
+    assert again == params
+    spelled_out = operator.params(**json.loads(params.model_dump_json()))
+    assert operator.measure_id(spelled_out, "cpu") == operator.measure_id(params, "cpu")
+
+
+@pytest.mark.parametrize("name", ON_FRAMES)
+@pytest.mark.parametrize(
+    ("case", "info"),
+    [
+        ("no frames", video_info(0)),
+        ("one frame", video_info(1)),
+        ("two frames", video_info(2)),
+        ("one pixel", video_info(5, size=Size(1, 1))),
+        ("one a second", video_info(9, fps=1.0)),
+        ("variable rate", video_info(4, seconds=[0.0, 0.01, 7.0, 7.5])),
+        ("long", video_info(100_000)),
+    ],
+)
+def test_plans_are_valid_or_too_short(name: str, case: str, info: VideoInfo) -> None:
+    operator = operators.get(name)
+    try:
+        plan = operator.plan(info, operator.params())  # type: ignore[misc]
+    except MediaError as error:
+        assert error.status == "too_short"
+        assert info.num_frames_from_scan < 2
+        return
+    assert len(plan.windows) >= 1
+    assert plan.frames.max() < info.num_frames_from_scan
+
+
+@pytest.mark.parametrize("name", [name for name in ON_FRAMES if name in WITHOUT_MODEL])
+def test_scores_are_one_per_window_finite_and_leave_the_pictures_alone(name: str) -> None:
+    operator = operators.get(name)
+    plan = operator.plan(video_info(10), operator.params())  # type: ignore[misc]
+    shape = (len(plan.windows), plan.windows.shape[1], 36, 64, *([] if plan.look.pixel_format == "gray8" else [3]))
+    data = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    before = data.copy()
+    windows = Windows(data, plan.windows, plan.windows / 24, plan.look)
+    scores = operator.score(windows, operator.params(), None)  # type: ignore[misc]
+    assert scores.values.shape == (len(plan.windows),) and np.isfinite(scores.values).all()
+    np.testing.assert_array_equal(data, before)
+
+
+def test_together_they_give_the_numbers_that_each_gives_alone(moving_2px: Path) -> None:
+    specs = [spec(name) for name in WITHOUT_MODEL]
+    together = measure_task(task(moving_2px, *specs)).measured
+    alone = [measure(moving_2px, name) for name in WITHOUT_MODEL]
+    assert [m.values for m in together] == [m.values for m in alone]
+    assert [m.window_values for m in together] == [m.window_values for m in alone]
+
+
+@pytest.mark.parametrize("name", [name for name in ON_FRAMES if name in WITHOUT_MODEL])
+def test_the_same_pictures_score_the_same_in_every_container(moving_2px: Path, tmp_path: Path, name: str) -> None:
+    frames = videos.shifting(videos.texture(height=96, width=128), num_frames=24, pixels_per_frame=2)
+    webm = videos.write_video(tmp_path / "vp9.webm", frames, codec="libvpx-vp9", lossless=True)
+    paths = [moving_2px, webm, *(videos.remux(moving_2px, tmp_path / f"a{suffix}") for suffix in (".mkv", ".ts"))]
+    values = {path.suffix: measure(path, name).values[0] for path in paths}
+    assert values == pytest.approx(dict.fromkeys(values, values[".mp4"]), rel=1e-9)
+
+
+def test_an_unknown_name_is_answered_with_the_nearest_spelling() -> None:
+    with pytest.raises(UnknownOperator, match="video_motion_score_filter"):
+        operators.get("video_motoin_score_filter")
+
+
+def test_a_file_in_an_outside_package_is_an_operator(operator_package: Path) -> None:
+    (operator_package / "video_odd_filter.py").write_text(
+        "from dj_assets.operators.video_duration_filter import OPERATOR as base\n"
+        "from dataclasses import replace\n"
+        "OPERATOR = replace(base, name='video_odd_filter')\n"
+    )
+    assert "video_odd_filter" in operators.names()
+    assert operators.get("video_odd_filter").compute == "header"
+
+
+def test_a_file_whose_declaration_has_another_name_is_told(operator_package: Path) -> None:
+    (operator_package / "video_other_filter.py").write_text(
+        "from dj_assets.operators.video_duration_filter import OPERATOR\n"
+    )
+    with pytest.raises(TypeError, match="video_duration_filter"):
+        operators.get("video_other_filter")
+
+
+@pytest.mark.parametrize(
+    ("fault", "change"),
+    [
+        ("neither read nor plan", {"read": None}),
+        ("bound on a stat it has not", {"bounds": (Bound("min_x", "x", "min", 0.0),)}),
+        ("header that scores", {"compute": "cpu"}),
+    ],
+)
+def test_a_declaration_that_cannot_work_is_refused(fault: str, change: dict) -> None:
+    whole = {
+        "name": "video_x_filter",
+        "version": 1,
+        "summary": "x",
+        "compute": "header",
+        "params": NoParams,
+        "stats": (Stat("video_x", unit="x"),),
+        "bounds": (),
+        "read": lambda info, params: (1.0,),
+    }
+    Operator(**whole)
+    with pytest.raises(TypeError):
+        Operator(**{**whole, **change})
+
+
+def test_the_measure_id_follows_what_moves_the_number_and_nothing_else() -> None:
+    motion = operators.get("video_motion_score_filter")
+    ocr = operators.get("video_ocr_area_ratio_filter")
+    base = motion.measure_id(motion.params(), "cpu")
+    assert motion.measure_id(motion.params(sampling_fps=2), "cpu") == base
+    assert motion.measure_id(motion.params(sampling_fps=4), "cpu") != base
+    assert motion.measure_id(motion.params(), "cuda") == base
+    assert ocr.measure_id(ocr.params(), "cuda") != ocr.measure_id(ocr.params(), "cpu")
+
+
+def test_scores_is_values_and_details() -> None:
+    assert Scores(np.zeros(2)).details == ()

@@ -1,0 +1,135 @@
+"""One bad file costs one row: crashes, hangs, memory and faults of operators, in real worker processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dj_assets import workers
+from dj_assets.video.safe_open import MediaLimits
+from dj_assets.workers import Outcome, PoolSpec, measure_task, measure_tasks
+from dj_assets_tests import videos
+from dj_assets_tests.operators.tasks import spec, task
+
+MISBEHAVING = '''
+"""Does to its worker what the video's width says."""
+import os, signal, time
+from dj_assets.frames import Look, single
+from dj_assets.operators._contract import Bound, NoParams, Operator, Scores, Stat
+
+def plan(info, params):
+    return single([0], Look("rgb24"))
+
+def score(windows, params, model):
+    width = windows.data.shape[3]
+    if width == 66:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if width == 68:
+        time.sleep(60)
+    if width == 70:
+        hoard = []
+        while True:
+            hoard.append(bytearray(b"x") * 2**24)
+            time.sleep(0.005)
+    if width == 72:
+        raise RuntimeError("a fault of the operator")
+    if width == 74:
+        return Scores(windows.data.mean(axis=(1, 2, 3, 4)) * float("nan"))
+    return Scores(windows.data.mean(axis=(1, 2, 3, 4)))
+
+OPERATOR = Operator(
+    name="video_misbehaving_filter", version=1, summary="mean grey", compute="cpu", params=NoParams,
+    stats=(Stat("video_grey", unit="level"),), bounds=(Bound("min_grey", "video_grey", "min", 0.0, help="level"),),
+    plan=plan, score=score,
+)
+'''
+
+
+@pytest.fixture
+def by_width(tmp_path: Path, operator_package: Path) -> Iterator[dict[int, Path]]:
+    """Six videos; what happens to the worker that scores them depends on their width in pixels."""
+    (operator_package / "video_misbehaving_filter.py").write_text(MISBEHAVING)
+    folder = tmp_path / "media"
+    folder.mkdir()
+    yield {
+        width: videos.write_video(folder / f"w{width}.mp4", videos.numbered(num_frames=2, width=width))
+        for width in (64, 66, 68, 70, 72, 74)
+    }
+    workers.close_pools()
+
+
+def outcomes(paths: list[Path], *, memory_mb: int = 600, timeout_seconds: float = 20) -> dict[str, Outcome]:
+    pool = PoolSpec(workers=2, memory_mb=memory_mb, threads=1)
+    tasks = [task(path, spec("video_misbehaving_filter"), spec("video_resolution_filter")) for path in paths]
+    found = list(measure_tasks(tasks, pool=pool, timeout_seconds=timeout_seconds))
+    assert len(found) == len(paths), "one outcome per task"
+    return {outcome.task.content_hash: outcome for outcome in found}
+
+
+def test_a_crash_a_hang_and_a_hoard_cost_one_row_each(by_width: dict[int, Path]) -> None:
+    found = outcomes([by_width[width] for width in (66, 64, 68, 70)], timeout_seconds=3)
+    first = {name: outcome.measured[0] for name, outcome in found.items()}
+    assert first["w64.mp4"].status == "ok" and first["w64.mp4"].values[0] == pytest.approx(20, abs=8)
+    assert first["w66.mp4"].status == "crashed" and "SIGKILL" in first["w66.mp4"].reason
+    assert first["w68.mp4"].status == "timed_out" and "3 s" in first["w68.mp4"].reason
+    assert first["w70.mp4"].status in ("too_large", "timed_out") and first["w70.mp4"].values == ()
+    assert all("try: " in measured.reason for measured in first.values() if measured.status != "ok")
+
+
+def test_memory_above_the_bound_is_too_large(by_width: dict[int, Path]) -> None:
+    [outcome] = outcomes([by_width[70]], memory_mb=300).values()
+    assert [measured.status for measured in outcome.measured] == ["too_large", "too_large"]
+    assert "memory_mb" in outcome.measured[0].reason
+
+
+def test_a_fault_of_an_operator_is_a_bug_and_spares_the_others(by_width: dict[int, Path]) -> None:
+    found = outcomes([by_width[72], by_width[74]])
+    fault, resolution = found["w72.mp4"].measured
+    assert "a fault of the operator" in fault.bug and resolution.values == (72.0, 64.0)
+    assert "finite" in found["w74.mp4"].measured[0].bug, "NaN is no measurement"
+
+
+def test_the_pool_goes_on_after_a_crash(by_width: dict[int, Path]) -> None:
+    outcomes([by_width[66]])
+    again = outcomes([by_width[64]])
+    assert again["w64.mp4"].measured[0].status == "ok"
+
+
+def test_leaving_early_stops_the_busy_workers(by_width: dict[int, Path]) -> None:
+    pool = PoolSpec(workers=2, memory_mb=600, threads=1)
+    tasks = [task(by_width[width], spec("video_misbehaving_filter")) for width in (64, 68)]
+    results = measure_tasks(tasks, pool=pool, timeout_seconds=50)
+    first = next(results)
+    assert first.task.content_hash == "w64.mp4"
+    results.close()  # returns at once, although the other one sleeps for a minute
+    assert outcomes([by_width[64]])["w64.mp4"].measured[0].status == "ok"
+
+
+def test_media_errors_are_statuses(tmp_path: Path) -> None:
+    good = videos.write_video(tmp_path / "a.mp4", videos.numbered(num_frames=3))
+    duration, motion = spec("video_duration_filter"), spec("video_motion_score_filter")
+    empty = tmp_path / "empty.mp4"
+    empty.touch()
+    [measured] = measure_task(task(empty, duration)).measured
+    assert (measured.status, measured.values) == ("unreadable", ())
+    one_frame = videos.write_video(tmp_path / "one.mp4", videos.numbered(num_frames=1))
+    by_header, by_frames = measure_task(task(one_frame, duration, motion)).measured
+    assert by_header.status == "ok" and by_frames.status == "too_short", "what can be measured is"
+    [measured] = measure_task(task(good, duration, limits=MediaLimits(max_pixels=10))).measured
+    assert measured.status == "too_large"
+
+
+def test_a_file_that_changed_since_it_was_identified_is_not_measured(tmp_path: Path) -> None:
+    path = videos.write_video(tmp_path / "a.mp4", videos.numbered(num_frames=3))
+    stale = task(path, spec("video_duration_filter"))
+    videos.write_video(path, videos.numbered(num_frames=5))
+    [measured] = measure_task(stale).measured
+    assert measured.status == "unreadable" and "changed" in measured.reason
+
+
+def test_costs_are_counted(moving_2px: Path) -> None:
+    outcome = measure_task(task(moving_2px, spec("video_motion_score_filter"), spec("video_duration_filter")))
+    assert outcome.frames == 3 and outcome.seconds > 0 and outcome.peak_mb > 10
+    assert all(0 < measured.cost_seconds <= outcome.seconds for measured in outcome.measured)

@@ -1,0 +1,124 @@
+"""One pass gives every plan its windows, in order and in bounded memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dj_assets.errors import Unreadable
+from dj_assets.frames import FramePlan, Look, Size, pairs, single
+from dj_assets.video.decode import FramesMissing, decode_windows
+from dj_assets.video.probe import open_video, probe
+from dj_assets.video.safe_open import MediaLimits
+from dj_assets_tests import videos
+
+RGB = Look("rgb24")
+
+
+def decode(path: Path, *plans: FramePlan, batch_bytes: int = 2**20) -> list[list[np.ndarray]]:
+    """Batches of data per plan."""
+    batches: list[list[np.ndarray]] = [[] for _ in plans]
+    with open_video(str(path), roots=[path.parent], limits=MediaLimits()) as video:
+        scan = probe(video)
+    with open_video(str(path), roots=[path.parent], limits=MediaLimits()) as video:
+        for number, windows in decode_windows(video, scan, plans, batch_bytes=batch_bytes):
+            assert len(windows) == len(windows.data) == len(windows.frames) == len(windows.pts_seconds)
+            batches[number].append(windows.data)
+    return batches
+
+
+def frame_numbers(data: np.ndarray) -> list[list[int]]:
+    """Which frames of a numbered video these windows hold."""
+    grey = data.reshape(*data.shape[:2], -1).mean(axis=2)
+    return np.rint((grey - 16) / 8).astype(int).tolist()
+
+
+def test_plans_get_the_frames_they_asked_for(numbered_24: Path) -> None:
+    [[ones], [twos]] = decode(numbered_24, single([0, 12, 23], RGB), pairs([0, 1, 1, 5, 20], Look("gray8")))
+    assert frame_numbers(ones) == [[0], [12], [23]]
+    assert frame_numbers(twos) == [[0, 1], [1, 1], [1, 5], [5, 20]]
+    assert ones.shape == (3, 1, 64, 64, 3) and twos.shape == (4, 2, 64, 64)
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".ts", ".mov", ".avi"])
+def test_containers_do_not_matter(numbered_24: Path, tmp_path: Path, suffix: str) -> None:
+    path = videos.remux(numbered_24, tmp_path / f"n{suffix}")
+    [[ones]] = decode(path, single([0, 7, 23], RGB))
+    assert frame_numbers(ones) == [[0], [7], [23]]
+
+
+def test_batches_are_cut_by_bytes_and_lose_nothing(numbered_24: Path) -> None:
+    [batches] = decode(numbered_24, pairs(range(24), RGB), batch_bytes=3 * 2 * 64 * 64 * 3)
+    assert [len(batch) for batch in batches] == [3] * 7 + [2]
+    assert frame_numbers(np.concatenate(batches)) == [[k, k + 1] for k in range(23)]
+
+
+def test_frames_come_read_only(numbered_24: Path) -> None:
+    [[ones]] = decode(numbered_24, single([3], RGB))
+    with pytest.raises(ValueError, match="read-only"):
+        ones[0] = 0
+
+
+def test_resize_is_height_by_width(numbered_24: Path) -> None:
+    [[ones]] = decode(numbered_24, single([3], Look("bgr24", Size(20, 30))))
+    assert ones.shape == (1, 1, 20, 30, 3)
+
+
+@pytest.mark.parametrize(("degrees", "brightest"), [(0, "left"), (90, "bottom"), (180, "right"), (270, "top")])
+def test_rotation_turns_as_opencv_does(tmp_path: Path, degrees: int, brightest: str) -> None:
+    import cv2
+
+    picture = np.full((64, 96, 3), 40, dtype=np.uint8)
+    picture[:, :32] = 220
+    path = videos.write_video(tmp_path / "r.mp4", [picture] * 4, rotation_degrees=degrees, lossless=True)
+    with open_video(str(path), roots=[tmp_path], limits=MediaLimits()) as video:
+        scan = probe(video)
+    from dataclasses import replace
+
+    from dj_assets.video.probe import decoded_frames, with_rotation
+
+    with open_video(str(path), roots=[tmp_path], limits=MediaLimits()) as video:
+        info = with_rotation(scan, next(decoded_frames(video)))
+    with open_video(str(path), roots=[tmp_path], limits=MediaLimits()) as video:
+        look = Look("bgr24", apply_rotation=True)
+        [(_, windows)] = list(decode_windows(video, replace(scan, info=info), [single([0], look)]))
+    ours = windows.data[0, 0]
+    _, theirs = cv2.VideoCapture(str(path)).read()
+    assert ours.shape == theirs.shape == (*info.displayed_size, 3)
+    np.testing.assert_array_equal(ours, theirs)
+    edges = {"left": ours[:, 0], "right": ours[:, -1], "top": ours[0], "bottom": ours[-1]}
+    assert max(edges, key=lambda side: edges[side].mean()) == brightest
+
+
+def test_frames_that_never_come_are_an_error_with_their_number(numbered_24: Path) -> None:
+    with open_video(str(numbered_24), roots=[numbered_24.parent], limits=MediaLimits()) as video:
+        scan = probe(video)
+    longer = type(scan)(scan.info, np.append(scan.ticks, scan.ticks[-1] + 512))
+    with (
+        open_video(str(numbered_24), roots=[numbered_24.parent], limits=MediaLimits()) as video,
+        pytest.raises(FramesMissing, match="1 of 2 wanted frames"),
+    ):
+        list(decode_windows(video, longer, [single([0, 24], RGB)]))
+
+
+def test_a_change_of_picture_size_is_an_error_with_both_sizes(tmp_path: Path) -> None:
+    small = videos.write_video(tmp_path / "a.ts", [videos.texture(height=64, width=64)] * 5)
+    large = videos.write_video(tmp_path / "b.ts", [videos.texture(height=96, width=96)] * 5, pts=range(5, 10))
+    both = tmp_path / "both.ts"
+    both.write_bytes(small.read_bytes() + large.read_bytes())
+    with open_video(str(both), roots=[tmp_path], limits=MediaLimits()) as video:
+        scan = probe(video)
+    count = scan.info.num_frames_from_scan
+    with pytest.raises(Unreadable, match=r"size changes|do not decode"):
+        decode(both, pairs(range(count), Look("gray8")))
+
+
+def test_the_same_pictures_as_opencv(moving_2px: Path) -> None:
+    import cv2
+
+    capture = cv2.VideoCapture(str(moving_2px))
+    theirs = np.stack([capture.read()[1] for _ in range(24)])
+    [[ours]] = decode(moving_2px, single(range(24), Look("bgr24")), batch_bytes=2**30)
+    np.testing.assert_array_equal(ours[:, 0], theirs)

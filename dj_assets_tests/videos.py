@@ -1,0 +1,132 @@
+"""Test videos made in code, the truth in the function's arguments. No binaries in git.
+
+frames = shifting(texture(height=96, width=128), num_frames=24, pixels_per_frame=2)
+write_video(tmp_path / "moving.mp4", frames, fps=24)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+Picture = npt.NDArray[np.uint8]
+
+LOSSLESS = {"libx264": {"qp": "0", "preset": "ultrafast"}, "libvpx-vp9": {"lossless": "1", "cpu-used": "8"}}
+
+
+def texture(*, height: int, width: int, seed: int = 0) -> Picture:
+    """A smooth random RGB picture that tiles, uint8 [height, width, 3]: enough structure for optical flow."""
+    import cv2
+
+    rng = np.random.default_rng(seed)
+    noise = rng.normal(size=(height, width)).astype(np.float32)
+    blurred = cv2.GaussianBlur(np.tile(noise, (3, 3)), (0, 0), 4)[height : 2 * height, width : 2 * width]
+    grey = np.clip(128 + 55 * blurred / blurred.std(), 16, 235)
+    return np.repeat(grey[..., None], 3, axis=2).astype(np.uint8)
+
+
+def shifting(picture: Picture, *, num_frames: int, pixels_per_frame: int) -> list[Picture]:
+    """The picture moving to the right, wrapped round: every pixel moves by pixels_per_frame."""
+    return [np.roll(picture, index * pixels_per_frame, axis=1) for index in range(num_frames)]
+
+
+def numbered(*, num_frames: int, height: int = 64, width: int = 64) -> list[Picture]:
+    """Frames that say which they are: frame k is flat grey of 8 * k + 16 (k < 28)."""
+    return [np.full((height, width, 3), 8 * index + 16, dtype=np.uint8) for index in range(num_frames)]
+
+
+def write_video(
+    path: Path,
+    frames: Iterable[Picture],
+    *,
+    fps: int = 24,
+    codec: str = "libx264",
+    lossless: bool = False,
+    options: dict[str, str] | None = None,
+    rotation_degrees: int = 0,
+    pts: Sequence[int] | None = None,
+    with_audio: bool = False,
+) -> Path:
+    """Encode RGB frames. The container follows the suffix. pts: frame times in 1/fps, for variable frame rates."""
+    import av
+
+    frames = list(frames)
+    height, width = frames[0].shape[:2]
+    chosen = dict(LOSSLESS.get(codec, {}) if lossless else {})
+    chosen.update(options or {})
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=fps, options=chosen)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        if rotation_degrees:
+            stream.set_display_rotation(rotation_degrees)
+        if with_audio:
+            _add_tone(container, seconds=len(frames) / fps)
+        for index, picture in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            frame.pts = pts[index] if pts is not None else index
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def write_audio(path: Path, *, seconds: float = 0.5) -> Path:
+    """A file with sound and no pictures."""
+    import av
+
+    with av.open(str(path), "w") as container:
+        _add_tone(container, seconds=seconds)
+    return path
+
+
+def _add_tone(container: object, *, seconds: float) -> None:
+    import av
+
+    stream = container.add_stream("aac", rate=16_000, layout="mono")  # type: ignore[attr-defined]
+    wave = (0.2 * np.sin(np.arange(int(16_000 * seconds)) / 8)).astype(np.float32)[None]
+    frame = av.AudioFrame.from_ndarray(wave, format="fltp", layout="mono")
+    frame.sample_rate = 16_000
+    frame.pts = 0
+    resampler = av.AudioResampler(format="fltp", layout="mono", rate=16_000, frame_size=1024)
+    for piece in resampler.resample(frame):
+        container.mux(stream.encode(piece))  # type: ignore[attr-defined]
+    container.mux(stream.encode())  # type: ignore[attr-defined]
+
+
+def remux(source: Path, target: Path, *, options: dict[str, str] | None = None) -> Path:
+    """The same packets in another container."""
+    import av
+
+    with av.open(str(source)) as reader, av.open(str(target), "w", options=options or {}) as writer:
+        stream = writer.add_stream_from_template(reader.streams.video[0])
+        for packet in reader.demux(reader.streams.video[0]):
+            if packet.dts is None:
+                continue
+            packet.stream = stream
+            writer.mux(packet)
+    return target
+
+
+def cut_short(source: Path, target: Path, *, share: float = 0.5) -> Path:
+    """The first part of a file's bytes, as a download that broke off."""
+    data = source.read_bytes()
+    target.write_bytes(data[: int(len(data) * share)])
+    return target
+
+
+def decompression_bomb(path: Path) -> Path:
+    """A few dozen KB that decode to one picture of 16384 x 8192 (width x height)."""
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=1, options={"preset": "ultrafast", "tune": "zerolatency"})
+        stream.width, stream.height, stream.pix_fmt = 16384, 8192, "yuv420p"
+        frame = av.VideoFrame(16384, 8192, "yuv420p")
+        for plane in frame.planes:
+            plane.update(bytes(plane.buffer_size))
+        frame.pts = 0
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
