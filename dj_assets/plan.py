@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
 from dj_assets import operators
 from dj_assets.errors import BadOption, RecipeError, RecipeErrors, UnknownOperator
@@ -304,7 +305,7 @@ class _OptionReader:
                     option,
                     f"{option}: {source_text(given.pop(option))}",
                     fields[option].description or "a value that is neither true nor false",
-                    f"the default, {fields[option].default!r}",
+                    _remedy(fields[option]),
                 )
         try:
             return self.operator.params(**given)
@@ -314,11 +315,14 @@ class _OptionReader:
                 allowed = (
                     fields[option].description if option in fields and fields[option].description else fault["msg"]
                 )
+                is_missing = option in fields and option not in given
                 self.bad(
                     option,
-                    f"{option}: {source_text(given.get(option))} ({fault['msg']})",
+                    f"{option} is missing"
+                    if is_missing
+                    else f"{option}: {source_text(given.get(option))} ({fault['msg']})",
                     str(allowed),
-                    f"the default, {fields[option].default!r}" if option in fields else "see the operator's options",
+                    _remedy(fields[option]) if option in fields else "see the operator's options",
                 )
             return self.operator.params.model_construct()
 
@@ -432,6 +436,13 @@ def _impossible(range_: StatRange, stat: Stat) -> str:
     if range_.low > stat.high:
         return f"{low} is above {stat.high:g}, which no value passes, so {outcome}"
     return ""
+
+
+def _remedy(field: FieldInfo) -> str:
+    """What to try instead of a value that an operator's option does not take."""
+    if field.is_required():
+        return "set it; it has no default"
+    return "leave it out" if field.default is None else f"the default, {source_text(field.default)}"
 
 
 def _takes_bool(annotation: Any) -> bool:

@@ -1,0 +1,105 @@
+"""Plans, samples and tables made by hand: operators that measure nothing, numbers that the test states."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from dj_assets.errors import Status
+from dj_assets.operators._contract import NoParams, Operator, Stat
+from dj_assets.plan import Pass, Plan, StatRange, Step
+from dj_assets.recipe import Recipe, Settings
+from dj_assets.samples import Sample, Video
+from dj_assets.store.rows import Fact, Row
+
+Value = float | None | Status
+"""A measured number, or the status under which there is none; None is `unreadable`."""
+
+
+def an_operator(name: str, *stats: Stat | str) -> Operator:
+    """A filter that is never run."""
+    made = tuple(stat if isinstance(stat, Stat) else Stat(stat, "unit") for stat in stats)
+    return Operator(
+        name=name,
+        version=1,
+        summary="stated by the test",
+        compute="header",
+        params=NoParams,
+        stats=made,
+        bounds=(),
+        read=lambda info, params: [0.0] * len(made),
+    )
+
+
+def a_step(
+    key: str,
+    *ranges: StatRange,
+    any_or_all: Literal["any", "all"] = "any",
+    video_key: str = "videos",
+    number: int = 1,
+    stats: Sequence[Stat] = (),
+    stat_names: Sequence[str] = (),
+) -> Step:
+    """A step whose operator's stats are those of its ranges, unless stated."""
+    operator = an_operator(key.removesuffix("_2"), *(stats or [range_.stat for range_ in ranges]))
+    return Step(
+        number=number,
+        key=key,
+        operator=operator,
+        params=NoParams(),
+        ranges=ranges,
+        any_or_all=any_or_all,
+        video_key=video_key,
+        device="cpu",
+        measure_id=operator.measure_id(NoParams(), "cpu"),
+        stat_names=tuple(stat_names) or tuple(stat.name for stat in operator.stats),
+    )
+
+
+def a_plan(*steps: Step, export_path: Path = Path("/out/res.jsonl"), **recipe: Any) -> Plan:
+    """A plan of these steps. recipe: fields of `Recipe`, and of its settings."""
+    settings = {name: recipe.pop(name) for name in list(recipe) if name in Settings.model_fields}
+    made = Recipe(
+        name="r",
+        file="recipes/r.yaml",
+        sha256="0" * 64,
+        dataset_path=recipe.pop("dataset_path", Path("/data/ds.jsonl")),
+        export_path=export_path,
+        steps=(),
+        settings=Settings(**settings),
+        **recipe,
+    )
+    return Plan(made, steps, (Pass("header", steps),) if steps else ())
+
+
+def a_sample(
+    number: int, *paths: str, field: str = "videos", record: Mapping[str, Any] | None = None, **fields: Any
+) -> Sample:
+    """Sample `ds.jsonl:<number>` with videos of these names in /data."""
+    videos = tuple(Video(field, index, path, f"/data/{path}") for index, path in enumerate(paths))
+    given = {"text": f"sample {number}", field: list(paths)} if record is None else dict(record)
+    return Sample(f"ds.jsonl:{number}", "ds.jsonl", number, given, videos, **fields)
+
+
+def a_broken_sample(number: int, raw: str = '{"text": ') -> Sample:
+    """Sample `ds.jsonl:<number>` of a line that is not JSON."""
+    return a_sample(number, record={}, status="malformed", reason=f"line {number}: not JSON", raw=raw)
+
+
+def a_table(step: Step, samples: Sequence[Sample], values: Sequence[Value], *, stat: str = "") -> list[Row]:
+    """Rows of one stat of a step: one value per video, in sample order."""
+    videos = [(s, video) for s in samples for video in s.videos if video.field == step.video_key]
+    name = stat or step.operator.stats[0].name
+    return [
+        Row(s.sample_id, video.field, video.position, video.path, a_fact(step, name, value))
+        for (s, video), value in zip(videos, values, strict=True)
+    ]
+
+
+def a_fact(step: Step, stat: str, value: Value) -> Fact:
+    """A measured number, or a status with its reason."""
+    if isinstance(value, int | float):
+        return Fact("h", step.operator.name, step.measure_id, stat, float(value))
+    status = value or "unreadable"
+    return Fact("h", step.operator.name, step.measure_id, stat, None, status=status, reason=f"because {status}")
