@@ -133,21 +133,44 @@ def measure_tasks(tasks: Sequence[Task], *, pool: PoolSpec, timeout_seconds: flo
             future.cancel()
 
 
+def call(work: Callable[..., Any], *args: Any, pool: PoolSpec, timeout_seconds: float) -> Any:
+    """Run a function in a worker under the same bounds. Raises what it raises, and `MediaError` if the worker dies.
+
+    The function and its arguments must be importable and picklable; the first argument is a `Task`.
+    """
+    from pebble import ProcessExpired
+
+    task: Task = args[0]
+    future = _pool(pool).schedule(work, args=args, timeout=timeout_seconds)
+    try:
+        return future.result()
+    except TimeoutError:
+        raise _overtime(task.path, timeout_seconds) from None
+    except ProcessExpired as expired:
+        raise _death(task.path, expired.exitcode, pool.memory_mb) from None
+    finally:
+        future.cancel()
+
+
 def _outcome(task: Task, future: Future, pool: PoolSpec, timeout_seconds: float) -> Outcome:
     from pebble import ProcessExpired
 
     try:
         return future.result()
     except TimeoutError:
-        error: MediaError = TimedOut(
-            f"{task.path} took more than {timeout_seconds:g} s",
-            allowed=f"{timeout_seconds:g} s a video and pass",
-            try_="raise dj_assets: limits: timeout_seconds",
-        )
+        error: MediaError = _overtime(task.path, timeout_seconds)
     except ProcessExpired as expired:
         error = _death(task.path, expired.exitcode, pool.memory_mb)
     failed = tuple(Measured(spec.measure_id, status=error.status, reason=error.one_line()) for spec in task.specs)
     return Outcome(task, failed)
+
+
+def _overtime(path: str, timeout_seconds: float) -> TimedOut:
+    return TimedOut(
+        f"{path} took more than {timeout_seconds:g} s",
+        allowed=f"{timeout_seconds:g} s a video and pass",
+        try_="raise dj_assets: limits: timeout_seconds",
+    )
 
 
 def _death(path: str, exit_code: int | None, memory_mb: int) -> MediaError:
@@ -252,7 +275,7 @@ def _model(spec: MeasureSpec, threads: int | None = None) -> Any:
     if key in _worker.failures:
         raise RuntimeError(_worker.failures[key])
     if key not in _worker.models:
-        operator, params = _resolve(spec)
+        operator, params = resolve(spec)
         try:
             _worker.models[key] = operator.load(params, spec.device)
             if threads is not None and "torch" in sys.modules:
@@ -268,7 +291,7 @@ def _model(spec: MeasureSpec, threads: int | None = None) -> Any:
     return _worker.models[key]
 
 
-def _resolve(spec: MeasureSpec) -> tuple[Operator, Params]:
+def resolve(spec: MeasureSpec) -> tuple[Operator, Params]:
     operator = operators.get(spec.operator)
     return operator, operator.params.model_validate_json(spec.params)
 
@@ -336,7 +359,7 @@ class _VideoRun:
             self.decode_seconds += time.perf_counter() - started
         on_frames: list[MeasureSpec] = []
         for spec in task.specs:
-            operator, params = _resolve(spec)
+            operator, params = resolve(spec)
             if operator.read is None:
                 on_frames.append(spec)
             else:
@@ -414,13 +437,13 @@ class _VideoRun:
 
     def _plans(self, specs: Sequence[MeasureSpec], info: VideoInfo) -> Iterator[tuple[MeasureSpec, FramePlan]]:
         for spec in specs:
-            operator, params = _resolve(spec)
+            operator, params = resolve(spec)
             plan = self.guarded(spec, lambda op=operator, p=params: op.plan(info, p))  # type: ignore[misc]
             if plan is not None:
                 yield spec, plan
 
     def _score(self, spec: MeasureSpec, windows: Any, scores: list[Any]) -> None:
-        operator, params = _resolve(spec)
+        operator, params = resolve(spec)
         started = time.perf_counter()
         result = self.guarded(spec, lambda: operator.score(windows, params, _model(spec)))  # type: ignore[misc]
         elapsed = time.perf_counter() - started
@@ -429,7 +452,7 @@ class _VideoRun:
             scores.append(result)
 
     def _reduce(self, spec: MeasureSpec, scores: Sequence[Any], sharers: int) -> None:
-        operator, _ = _resolve(spec)
+        operator, _ = resolve(spec)
         values = np.concatenate([score.values for score in scores]) if scores else np.zeros(0)
         details = tuple(detail for score in scores for detail in score.details)
         value = self.guarded(spec, lambda: _finite(operator.reduce(values), operator.name))

@@ -95,7 +95,7 @@ class Operator:
     load(params, device): the model, once per worker process; heavy imports belong here.
     score(windows, params, model): one value per window; must not write to `windows.data`.
     reduce(values): the stat from its window values, float64 [N] -> float.
-    draw(picture, detail): optional evidence: an RGB uint8 [H, W, 3] picture and a window's detail -> picture.
+    draw(window, detail): optional evidence: RGB pictures uint8 [window, H, W, 3] and their detail -> RGB [H, W, 3].
     device_moves_number: whether CPU and GPU give different numbers (then the device is part of the measure).
     ignored: upstream options that are accepted here without effect -> why, in one line.
     refused: upstream options that must stay null, since ignoring them would give other numbers -> what to do.

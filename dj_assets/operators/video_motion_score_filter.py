@@ -119,6 +119,20 @@ def score(windows: Windows, params: MotionParams, model: Any) -> Scores:
     return Scores(values)
 
 
+def draw(window: npt.NDArray[np.uint8], detail: str) -> npt.NDArray[np.uint8]:
+    """Flow as colour: hue is direction, brightness is length, full at 5 % of the diagonal. window: RGB [2, H, W, 3]."""
+    import cv2
+
+    before, after = (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in window)
+    vectors = flow(before, after, MotionParams())
+    length, direction = cv2.cartToPolar(vectors[..., 0], vectors[..., 1], angleInDegrees=True)
+    full = 0.05 * math.hypot(*before.shape)
+    hue_saturation_value = np.stack(
+        [direction / 2, np.full_like(length, 255), np.clip(length / full, 0, 1) * 255], axis=2
+    )
+    return cv2.cvtColor(hue_saturation_value.astype(np.uint8), cv2.COLOR_HSV2RGB)
+
+
 OPERATOR = Operator(
     name="video_motion_score_filter",
     version=1,
@@ -138,6 +152,7 @@ OPERATOR = Operator(
     ),
     plan=plan,
     score=score,
+    draw=draw,
     ignored={
         "if_output_optical_flow": "raw flow is never written into the dataset",
         "optical_flow_key": "raw flow is never written into the dataset",

@@ -164,12 +164,12 @@ def _triangle_area(a: Sequence[float], b: Sequence[float], c: Sequence[float]) -
     return abs((b[0] - a[0]) * (c[1] - a[1]) - (c[0] - a[0]) * (b[1] - a[1])) / 2
 
 
-def draw(picture: npt.NDArray[np.uint8], detail: str) -> npt.NDArray[np.uint8]:
-    """The frame with rectangles in red and quadrilaterals in blue. picture: uint8 RGB [H, W, 3]; returns a copy."""
+def draw(window: npt.NDArray[np.uint8], detail: str) -> npt.NDArray[np.uint8]:
+    """The frame with rectangles in red and quadrilaterals in blue. window: uint8 RGB [1, H, W, 3] -> [H, W, 3]."""
     import cv2
 
     boxes = json.loads(detail)
-    canvas = np.array(picture)
+    canvas = np.array(window[0])
     for x_min, y_min, x_max, y_max in boxes["rectangles"]:
         cv2.rectangle(canvas, (x_min, y_min), (x_max, y_max), (255, 0, 0), 2)
     for corners in boxes["quadrilaterals"]:

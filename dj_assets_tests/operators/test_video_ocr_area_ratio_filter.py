@@ -43,11 +43,11 @@ def test_wrong_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_boxes_are_drawn_in_red_and_blue() -> None:
-    picture = np.zeros((40, 60, 3), dtype=np.uint8)
+    window = np.zeros((1, 40, 60, 3), dtype=np.uint8)
     detail = json.dumps({"rectangles": [[5, 5, 30, 20]], "quadrilaterals": [[[40, 10], [55, 12], [54, 30], [39, 28]]]})
-    drawn = ocr.draw(picture, detail)
+    drawn = ocr.draw(window, detail)
     assert drawn[5, 15].tolist() == [255, 0, 0] and drawn[11, 48, 2] == 255
-    assert not picture.any()
+    assert not window.any()
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,175 @@
+"""Record files: Parquet, written beside and renamed into place, with provenance in their own metadata."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dj_assets.errors import StoreError
+from dj_assets.store.rows import Provenance
+from dj_assets.store.schemas import Table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+log = logging.getLogger(__name__)
+
+METADATA_KEY = b"dj_assets"
+ROW_GROUP_ROWS = 32_768
+"""Rows of a row group: what a lookup holds in memory at once."""
+
+ORPHAN_SECONDS = 24 * 3600.0
+"""A temporary file this old has no writer any more."""
+
+_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,149}")
+_TEMPORARY = re.compile(r"\..*\.[0-9a-f]{32}\.tmp(\.wal)?")
+
+
+def part(name: str, *, what: str) -> str:
+    """A name that may become part of a path. Raises `StoreError` for any other."""
+    if not _PART.fullmatch(name) or ".." in name:
+        raise StoreError(
+            f"{what} {name!r} cannot be a file name",
+            allowed="1 to 150 of A-Z a-z 0-9 . _ -, not starting with . or -, without ..",
+            try_=f"rename the {what}",
+        )
+    return name
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Have `write` make a file beside `path`, then put it in place whole.
+
+    Killed at any moment, or failing, it leaves the old file or the new one. Raises `StoreError` where the
+    disk refuses.
+    """
+    temporary = temporary_beside(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(temporary)
+        _sync(temporary)
+        temporary.replace(path)
+        _sync(path.parent)
+    except OSError as error:
+        raise StoreError(
+            f"cannot write {path}: {error}",
+            allowed="a writable folder with free space",
+            try_="free some space or mend the rights of the folder, then run again; what is written is kept",
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def temporary_beside(path: Path) -> Path:
+    """A new name in the same folder, so that a rename is one step, that no glob of record files matches."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_table(path: Path, table: Table, rows: pa.Table, provenance: Provenance) -> None:
+    """Write one record file. rows: in `table`'s schema. Raises `StoreError`."""
+    import pyarrow.parquet as pq
+
+    about = {"table": table.name, "schema_version": table.version, "provenance": asdict(provenance)}
+    rows = rows.replace_schema_metadata({METADATA_KEY: json.dumps(about).encode()})
+    # Hashes and measured numbers do not repeat; a dictionary of them only costs.
+    dictionary = [c.name for c in table.columns if c.kind == "text" and c.name != "content_hash"]
+
+    def write(temporary: Path) -> None:
+        pq.write_table(rows, temporary, compression="zstd", use_dictionary=dictionary, row_group_size=ROW_GROUP_ROWS)
+
+    write_atomically(path, write)
+
+
+class Damaged(StoreError):
+    """A record file that is there but cannot be read."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(
+            f"{path} is damaged: {' '.join(why.split())}",
+            allowed="a Parquet file that this store wrote",
+            try_="materialize it again",
+        )
+        self.path = path
+
+
+@contextmanager
+def open_parquet(path: Path) -> Iterator[Any]:
+    """A `ParquetFile`. What fails in the block for its bytes is `Damaged`; a system's error stays one.
+
+    Not `pq.read_table`, which would take `key=value` folders above the store for columns; and not mapped into
+    memory, where a file cut short by someone else would end the process.
+    """
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path, memory_map=False, pre_buffer=False) as file:
+            yield file
+    except (MemoryError, StoreError):
+        raise
+    except OSError as error:
+        # Arrow raises OSError for broken pages too; only the system's own (missing, no rights) have a number.
+        if error.errno is not None:
+            raise
+        raise Damaged(path, str(error)) from error
+    except Exception as error:
+        raise Damaged(path, str(error)) from error
+
+
+def read_table(path: Path, table: Table) -> pa.Table:
+    """Read one record file, in today's schema. Raises OSError, or `Damaged` where its bytes are wrong."""
+    with open_parquet(path) as file:
+        return table.conform(file.read(use_threads=False))
+
+
+def read_provenance(path: Path) -> Provenance:
+    """What a record file says of its own origin. Raises OSError or `Damaged`."""
+    with open_parquet(path) as file:
+        about: dict[str, Any] = json.loads(file.metadata.metadata[METADATA_KEY])
+        known = Provenance.__dataclass_fields__
+        return Provenance(**{name: value for name, value in about["provenance"].items() if name in known})
+
+
+def set_aside(path: Path) -> Path | None:
+    """Rename a damaged file so that no glob finds it again; its bytes stay. None where someone else did."""
+    aside = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.damaged")
+    try:
+        path.replace(aside)
+    except FileNotFoundError:
+        return None
+    return aside
+
+
+def sweep(root: Path, *, older_than_seconds: float = ORPHAN_SECONDS) -> list[Path]:
+    """Remove temporary files whose writer was killed. Returns what went."""
+    removed = []
+    for path in _temporaries(root):
+        try:
+            if time.time() - path.stat().st_mtime > older_than_seconds:
+                path.unlink()
+                removed.append(path)
+        except OSError as error:
+            log.debug("left %s where it is: %s", path, error)
+    return removed
+
+
+def _temporaries(root: Path) -> Iterator[Path]:
+    for folder, _, names in os.walk(root):
+        for name in names:
+            if _TEMPORARY.fullmatch(name):
+                yield Path(folder, name)

@@ -1,0 +1,244 @@
+"""The store's public face: samples, facts, stats and verdicts, written whole or not at all.
+
+<root>/measures/<operator>/<measure id>/<uuid>.parquet    facts, by content; added, never changed
+       tables/<recipe>/samples/<shard>.parquet            what a recipe's run said of a shard; replaced whole
+       tables/<recipe>/stats/<step>/<shard>.parquet
+       tables/<recipe>/verdicts/<shard>.parquet
+       export/<recipe>/                                   parts of the export
+       ledger/<yyyy-mm-dd>/<uuid>.json                    what was written when, by whom
+       stats.duckdb                                       views over all of it; disposable
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from dj_assets.errors import StoreError
+from dj_assets.samples import Sample
+from dj_assets.store import facts as facts_log
+from dj_assets.store import files, index, ledger
+from dj_assets.store.rows import Fact, Provenance, Row, Verdict
+from dj_assets.store.schemas import (
+    SAMPLES,
+    STATS,
+    VERDICTS,
+    Table,
+    row_of,
+    row_record,
+    sample_of,
+    sample_record,
+    verdict_of,
+    verdict_record,
+)
+
+log = logging.getLogger(__name__)
+
+Noun = TypeVar("Noun")
+
+
+@dataclass(frozen=True)
+class Store:
+    """Tables under one folder, which is made when something is first written.
+
+    Any number of processes may read and write at once. Methods that touch the disk raise `StoreError`.
+    Recipes, steps, shards, operators and measures are named with letters, digits, `.`, `_` and `-` only.
+    """
+
+    root: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "root", Path(self.root).expanduser().absolute())
+
+    # --- tables of a recipe -------------------------------------------------------------------------------
+
+    def samples_path(self, recipe: str, shard: str) -> Path:
+        """File of a shard's samples, whether or not it exists."""
+        return self._table_path(recipe, "samples", shard)
+
+    def stats_path(self, recipe: str, step_key: str, shard: str) -> Path:
+        """File of a shard's stats under one step, whether or not it exists."""
+        return self._table_path(recipe, "stats", files.part(step_key, what="step"), shard)
+
+    def verdicts_path(self, recipe: str, shard: str) -> Path:
+        """File of a shard's verdicts, whether or not it exists."""
+        return self._table_path(recipe, "verdicts", shard)
+
+    def write_samples(self, recipe: str, shard: str, samples: Sequence[Sample], provenance: Provenance) -> Path:
+        """Replace a shard's samples."""
+        path = self.samples_path(recipe, shard)
+        place = {"recipe": recipe, "shard": shard}
+        return self._write(path, SAMPLES, [sample_record(sample, place) for sample in samples], provenance)
+
+    def read_samples(self, recipe: str, shard: str) -> list[Sample]:
+        """A shard's samples, as written."""
+        path = self.samples_path(recipe, shard)
+        return self._read(path, SAMPLES, sample_of, asset=f"{recipe}/samples", shard=shard)
+
+    def write_stats(self, recipe: str, step_key: str, shard: str, rows: Sequence[Row], provenance: Provenance) -> Path:
+        """Replace a shard's stats under one step."""
+        path = self.stats_path(recipe, step_key, shard)
+        place = {"recipe": recipe, "shard": shard, "step": step_key}
+        return self._write(path, STATS, [row_record(row, place) for row in rows], provenance)
+
+    def read_stats(self, recipe: str, step_key: str, shard: str) -> list[Row]:
+        """A shard's stats under one step, as written."""
+        path = self.stats_path(recipe, step_key, shard)
+        return self._read(path, STATS, row_of, asset=f"{recipe}/stats/{step_key}", shard=shard)
+
+    def stats_provenance(self, recipe: str, step_key: str, shard: str) -> Provenance | None:
+        """Where a shard's stats come from, by the file's footer; None where they have to be made again."""
+        return self._provenance(self.stats_path(recipe, step_key, shard))
+
+    def write_verdicts(self, recipe: str, shard: str, verdicts: Sequence[Verdict], provenance: Provenance) -> Path:
+        """Replace a shard's verdicts."""
+        path = self.verdicts_path(recipe, shard)
+        place = {"recipe": recipe, "shard": shard}
+        return self._write(path, VERDICTS, [verdict_record(verdict, place) for verdict in verdicts], provenance)
+
+    def read_verdicts(self, recipe: str, shard: str) -> list[Verdict]:
+        """A shard's verdicts, as written."""
+        path = self.verdicts_path(recipe, shard)
+        return self._read(path, VERDICTS, verdict_of, asset=f"{recipe}/filtered", shard=shard)
+
+    def verdicts_provenance(self, recipe: str, shard: str) -> Provenance | None:
+        """Where a shard's verdicts come from, by the file's footer; None where they have to be made again."""
+        return self._provenance(self.verdicts_path(recipe, shard))
+
+    def export_parts(self, recipe: str) -> Path:
+        """Folder for the parts of a recipe's export; made if it is not there."""
+        folder = self.root / "export" / files.part(recipe, what="recipe")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _unwritable(error) from error
+        return folder
+
+    # --- facts, whoever asks ------------------------------------------------------------------------------
+
+    def find_facts(
+        self, operator: str, measure_id: str, content_hashes: Collection[str]
+    ) -> dict[str, tuple[Fact, ...]]:
+        """What a measure gives for some videos: content hash → facts, one per stat, in the order added.
+
+        Videos without a lasting answer (`facts.CONTENT_STATUSES`) are left out. The newest number wins, and
+        any number wins over a failure.
+        """
+        return facts_log.find(self.root, operator, measure_id, content_hashes)
+
+    def append_facts(self, facts: Sequence[Fact], provenance: Provenance) -> list[Path]:
+        """Add facts: one new file per measure, in order of first appearance.
+
+        Facts must be about content: ValueError for one without a content hash, or `skipped`.
+        """
+        return facts_log.append(self.root, facts, _dated(provenance))
+
+    def compact_facts(self, operator: str, measure_id: str, paths: Sequence[Path]) -> Path:
+        """Put several files of `append_facts` into one; they are removed some minutes later.
+
+        Until then the facts are there twice, which neither lookups nor the `facts` view show.
+        """
+        return facts_log.compact(self.root, operator, measure_id, paths)
+
+    # --- the index, and housekeeping ----------------------------------------------------------------------
+
+    @property
+    def index_path(self) -> Path:
+        """The DuckDB file that people open: `duckdb.connect("duckdb:" + str(path), read_only=True)`."""
+        return self.root / index.FILE_NAME
+
+    def refresh_index(self) -> str | None:
+        """Make the DuckDB file show every table that exists; costs a few file listings where it does already.
+
+        Returns a warning to show, or None. Once a day it also removes what killed writers left.
+        """
+        self._sweep_daily()
+        return index.refresh(self.root)
+
+    def sweep(self) -> list[Path]:
+        """Remove what nobody needs: compacted facts files, and a day-old temporary file of a killed writer.
+
+        Returns what went.
+        """
+        folders = (self.root / "measures").glob("*/*/")
+        return [*files.sweep(self.root), *(old for f in folders for old in facts_log.remove_superseded(f))]
+
+    def _sweep_daily(self) -> None:
+        mark = self.root / ".swept"
+        try:
+            if mark.exists() and time.time() - mark.stat().st_mtime < files.ORPHAN_SECONDS:
+                return
+            if self.root.is_dir():
+                mark.touch()
+                self.sweep()
+        except OSError as error:
+            log.debug("not swept: %s", error)
+
+    # --- how ----------------------------------------------------------------------------------------------
+
+    def _table_path(self, recipe: str, *parts: str) -> Path:
+        *folders, shard = parts
+        folder = self.root.joinpath("tables", files.part(recipe, what="recipe"), *folders)
+        return folder / f"{files.part(shard, what='shard')}.parquet"
+
+    def _provenance(self, path: Path) -> Provenance | None:
+        try:
+            return files.read_provenance(path)
+        except FileNotFoundError:
+            return None
+        except files.Damaged as error:
+            log.warning("%s", error.one_line())
+            return None
+        except OSError as error:
+            raise _unreadable(error) from error
+
+    def _write(self, path: Path, table: Table, records: list[dict[str, Any]], provenance: Provenance) -> Path:
+        origin = replace(_dated(provenance), rows=len(records))
+        files.write_table(path, table, table.pack(records), origin)
+        ledger.append(self.root, kind=table.name, path=path, provenance=origin)
+        return path
+
+    def _read(
+        self, path: Path, table: Table, noun: Callable[[Mapping[str, Any]], Noun], *, asset: str, shard: str
+    ) -> list[Noun]:
+        try:
+            return [noun(record) for record in table.unpack(files.read_table(path, table))]
+        except FileNotFoundError:
+            raise StoreError(
+                f"there is no table {asset} of shard {shard}",
+                allowed=f"shards that were materialized: {_listed(path.parent)}",
+                try_=f"materialize {asset} for partition {shard} first",
+            ) from None
+        except OSError as error:
+            raise _unreadable(error) from error
+
+
+def _dated(provenance: Provenance) -> Provenance:
+    return replace(provenance, created_at=provenance.created_at or datetime.now(UTC).isoformat())
+
+
+def _listed(folder: Path, *, most: int = 5) -> str:
+    names = sorted(path.stem for path in folder.glob("*.parquet"))
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more if names else "none yet"
+
+
+def _unreadable(error: OSError) -> StoreError:
+    return StoreError(
+        f"cannot read the store: {error}",
+        allowed="files that this user may read",
+        try_="mend the rights of the folder",
+    )
+
+
+def _unwritable(error: OSError) -> StoreError:
+    return StoreError(
+        f"cannot write the store: {error}",
+        allowed="a writable folder with free space",
+        try_="mend the rights of the folder, or name another store",
+    )
