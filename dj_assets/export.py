@@ -1,0 +1,534 @@
+"""Kept samples → JSONL, JSON or Parquet as Data-Juicer writes them; the others → a file that says why they
+left.
+
+    res.jsonl           the kept samples                                one record per kept sample
+    res_stats.jsonl     their stats, as upstream writes them            one line per kept sample, same order
+    res_dropped.jsonl   every other sample, its stats and its verdict   one line each
+
+Each shard is written as a part first: one file with a header line and three sections, so that a rename
+replaces it as a whole. Merging streams the parts into the files above; it never reads a record apart.
+
+    header {plan, summary, sections}⏎ | kept: JSON lines or an Arrow stream | stats: lines | dropped: lines
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import math
+import os
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from dj_assets import arrow_records
+from dj_assets.errors import RecipeError, StoreError
+from dj_assets.operators._contract import Stat
+from dj_assets.plan import Plan
+from dj_assets.recipe import Recipe
+from dj_assets.samples import META_FIELD, STATS_FIELD, Sample, manifest_schema, to_json
+from dj_assets.store.files import part as file_name
+from dj_assets.store.files import write_atomically
+from dj_assets.store.rows import Row, Verdict
+
+VERDICT_FIELD = "__dj__verdict__"
+RAW_FIELD = "__dj__raw__"
+HASH_FIELDS = tuple(f"__dj__{kind}" for kind in ("hash", "minhash", "simhash", "imagehash", "videohash"))
+
+PART_FORMAT = 1
+"""Raised when parts are laid out or rendered differently: older ones are then stale."""
+
+Stats = dict[str, list[float | int | None]]
+
+
+@dataclass(frozen=True)
+class PartSummary:
+    """Counts of one shard. samples = kept + all dropped + set_aside.
+
+    kept: lines of the main file. dropped: by step key. undecided: by status, wherever they went.
+    set_aside: undecided samples in the dropped file.
+    """
+
+    shard: str
+    samples: int
+    kept: int
+    set_aside: int
+    dropped: dict[str, int]
+    undecided: dict[str, int]
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What was exported, summed over the parts found.
+
+    paths: `kept` (or `kept-00-of-02` …), `stats`, `dropped`. missing_shards: not materialized yet.
+    stale_shards: materialized under other bounds or export options. Neither is in the files.
+    """
+
+    paths: dict[str, Path]
+    samples: int
+    kept: int
+    set_aside: int
+    dropped: dict[str, int]
+    undecided: dict[str, int]
+    missing_shards: tuple[str, ...] = ()
+    stale_shards: tuple[str, ...] = ()
+
+
+def output_paths(recipe: Recipe) -> dict[str, Path]:
+    """Files of an export that is not cut by size. Raises `RecipeError` where one would replace the dataset."""
+    main = recipe.export_path
+    paths = {
+        "kept": main,
+        "stats": main.with_name(f"{main.stem}_stats.jsonl"),
+        "dropped": main.with_name(f"{main.stem}_dropped.jsonl"),
+    }
+    if recipe.dataset_path in paths.values():
+        error = RecipeError(
+            f"export_path {str(main)!r} would overwrite the dataset {str(recipe.dataset_path)!r}",
+            allowed="a path of its own",
+            try_="another folder, such as outputs/",
+            option="export_path",
+        )
+        raise recipe.located(error)
+    return paths
+
+
+# --- parts
+
+
+def write_part(
+    plan: Plan,
+    shard_key: str,
+    samples: Sequence[Sample],
+    verdicts: Sequence[Verdict],
+    tables: Mapping[str, Sequence[Row]],
+    folder: Path,
+) -> PartSummary:
+    """Render one shard into `folder/<shard_key>.part`, atomically: a kill leaves the old part or the new one.
+
+    verdicts: one per sample, in the same order. tables: rows by step key.
+    Raises ValueError where these do not belong together, `StoreError` where the part cannot be written.
+    """
+    if [verdict.sample_id for verdict in verdicts] != [sample.sample_id for sample in samples]:
+        raise ValueError(f"{shard_key}: verdicts and samples differ, expected one verdict per sample in order")
+    stats = _stats_by_sample(plan, samples, tables)
+    leaving = [_leaves(plan, sample, verdict) for sample, verdict in zip(samples, verdicts, strict=True)]
+    kept = [sample for sample, leaves in zip(samples, leaving, strict=True) if not leaves]
+    sections = {
+        "kept": _kept_section(plan, kept, stats, samples[0].drop if samples else ""),
+        "stats": _lines(_stats_record(sample, stats[sample.sample_id]) for sample in kept),
+        "dropped": _lines(
+            _dropped_record(plan, sample, verdict, stats[sample.sample_id])
+            for sample, verdict, leaves in zip(samples, verdicts, leaving, strict=True)
+            if leaves
+        ),
+    }
+    summary = _summary(plan, shard_key, verdicts, leaving)
+    if len(kept) + sections["dropped"].count(b"\n") != summary.samples:
+        raise StoreError(f"{shard_key}: {summary.samples} samples went in, other numbers came out")
+    header = {
+        "plan": _plan_id(plan),
+        "summary": asdict(summary),
+        "sections": {name: len(data) for name, data in sections.items()},
+    }
+    content = b"".join([json.dumps(header).encode(), b"\n", *sections.values()])
+
+    def write(path: Path) -> None:
+        path.write_bytes(content)
+
+    with _locked(folder, ".lock"):
+        write_atomically(_part_path(folder, shard_key), write)
+    return summary
+
+
+def _part_path(folder: Path, shard_key: str) -> Path:
+    return folder / f"{file_name(shard_key, what='shard key')}.part"
+
+
+def _leaves(plan: Plan, sample: Sample, verdict: Verdict) -> bool:
+    """Whether a sample goes to the dropped file. A malformed line has no record that could be kept."""
+    if verdict.outcome == "undecided":
+        return plan.recipe.settings.on_undecided != "keep" or sample.status != "ok"
+    return verdict.outcome == "dropped"
+
+
+def _summary(plan: Plan, shard_key: str, verdicts: Sequence[Verdict], leaving: Sequence[bool]) -> PartSummary:
+    dropped = Counter(verdict.step for verdict in verdicts if verdict.outcome == "dropped")
+    undecided = Counter(verdict.status for verdict in verdicts if verdict.outcome == "undecided")
+    return PartSummary(
+        shard=shard_key,
+        samples=len(verdicts),
+        kept=len(verdicts) - sum(leaving),
+        set_aside=sum(leaving) - dropped.total(),
+        dropped={step.key: dropped[step.key] for step in plan.steps},
+        undecided=dict(sorted(undecided.items())),
+    )
+
+
+def _plan_id(plan: Plan) -> str:
+    """Digest of everything that a part's content depends on besides samples and numbers."""
+    recipe = plan.recipe
+    facts = [
+        PART_FORMAT,
+        plan.bounds_id,
+        [[step.key, step.stat_names, step.video_key] for step in plan.steps],
+        [recipe.export_type, recipe.keep_stats_in_res_ds, recipe.keep_hashes_in_res_ds],
+        recipe.settings.export_paths,
+    ]
+    return hashlib.blake2b(json.dumps(facts).encode(), digest_size=8).hexdigest()
+
+
+# --- records
+
+
+def _stats_by_sample(plan: Plan, samples: Sequence[Sample], tables: Mapping[str, Sequence[Row]]) -> dict[str, Stats]:
+    """{sample id: {export name of the stat: one value per video of the step's field, in order}}."""
+    stats: dict[str, Stats] = {sample.sample_id: {} for sample in samples}
+    for step in plan.steps:
+        rows = {(r.sample_id, r.field, r.position, r.fact.stat): r.fact for r in tables[step.key]}
+        for name, stat in zip(step.stat_names, step.operator.stats, strict=True):
+            for sample in samples:
+                videos = [video for video in sample.videos if video.field == step.video_key]
+                keys = [(sample.sample_id, video.field, video.position, stat.name) for video in videos]
+                if missing := [key for key in keys if key not in rows]:
+                    raise ValueError(f"{step.key}: no row for {missing[0]}, expected one per video and stat")
+                stats[sample.sample_id][name] = [_number(rows[key].value, stat) for key in keys]
+    return stats
+
+
+def _number(value: float | None, stat: Stat) -> float | int | None:
+    """A stat as JSON holds it; what is no finite number was not measured."""
+    if value is None or not math.isfinite(value):
+        return None
+    return int(value) if stat.is_integer else value
+
+
+def _record(plan: Plan, sample: Sample) -> dict[str, Any]:
+    """The user's record. Only the paths in its video fields change, and those only where asked."""
+    record = dict(sample.record)
+    if plan.recipe.settings.export_paths == "as_given":
+        return record
+    for name in {video.field for video in sample.videos}:
+        paths = [video.path for video in sample.videos if video.field == name]
+        given = [record[name]] if isinstance(record[name], str) else record[name]
+        paths = [path or original for path, original in zip(paths, given, strict=True)]
+        record[name] = paths[0] if isinstance(record[name], str) else paths
+    return record
+
+
+def _main_record(plan: Plan, sample: Sample, stats: Stats) -> dict[str, Any]:
+    record = _with_stats(_record(plan, sample), stats)
+    for name in _removed_fields(plan):
+        record.pop(name, None)
+    return record
+
+
+def _removed_fields(plan: Plan) -> tuple[str, ...]:
+    """Fields that upstream takes out of the main file."""
+    stats = () if plan.recipe.keep_stats_in_res_ds else (STATS_FIELD, META_FIELD)
+    return (*stats, *(() if plan.recipe.keep_hashes_in_res_ds else HASH_FIELDS))
+
+
+def _with_stats(record: dict[str, Any], stats: Stats) -> dict[str, Any]:
+    """The record with its stats; those that it came with stay, unless they were measured anew."""
+    earlier = record.get(STATS_FIELD)
+    merged = {**(earlier if isinstance(earlier, dict) else {}), **stats}
+    return {**record, STATS_FIELD: merged} if merged or STATS_FIELD in record else record
+
+
+def _stats_record(sample: Sample, stats: Stats) -> dict[str, Any]:
+    record = {STATS_FIELD: {}, **_with_stats(sample.record, stats)}
+    return {name: record[name] for name in (STATS_FIELD, META_FIELD) if name in record}
+
+
+def _dropped_record(plan: Plan, sample: Sample, verdict: Verdict, stats: Stats) -> dict[str, Any]:
+    record = _with_stats(_record(plan, sample), stats if sample.status == "ok" else {})
+    record[VERDICT_FIELD] = _verdict_record(plan, verdict)
+    if sample.status != "ok":
+        record[RAW_FIELD] = sample.raw
+    return record
+
+
+def _verdict_record(plan: Plan, verdict: Verdict) -> dict[str, Any]:
+    stats = {(step.key, stat.name): stat for step in plan.steps for stat in step.operator.stats}
+    values = [_number(value, stats[verdict.step, verdict.stat]) for value in verdict.values]
+    return {**asdict(verdict), "values": values}
+
+
+def _lines(records: Iterable[dict[str, Any]]) -> bytes:
+    return b"".join(to_json(record).encode() + b"\n" for record in records)
+
+
+def _kept_section(plan: Plan, kept: Sequence[Sample], stats: Mapping[str, Stats], drop: str) -> bytes:
+    records = [_main_record(plan, sample, stats[sample.sample_id]) for sample in kept]
+    recipe = plan.recipe
+    if recipe.export_type != "parquet":
+        return _lines(records)
+    return arrow_records.dumps(
+        records,
+        schema=manifest_schema(recipe.dataset_path, drop),
+        without=_removed_fields(plan),
+        stats=(STATS_FIELD, _integer_stats(plan)),
+    )
+
+
+def _integer_stats(plan: Plan) -> dict[str, bool]:
+    """{export name of the stat: is it an integer?}"""
+    return {
+        name: stat.is_integer
+        for step in plan.steps
+        for name, stat in zip(step.stat_names, step.operator.stats, strict=True)
+    }
+
+
+# --- merging
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A part's header. sections: name -> (offset, size) in bytes."""
+
+    path: Path
+    plan_id: str
+    summary: PartSummary
+    sections: dict[str, tuple[int, int]]
+
+    def lines(self, section: str) -> Iterator[bytes]:
+        offset, size = self.sections[section]
+        with self.path.open("rb") as file:
+            file.seek(offset)
+            while size > 0 and (line := file.readline(size)):
+                size -= len(line)
+                yield line
+
+    def table(self) -> Any:
+        offset, size = self.sections["kept"]
+        with self.path.open("rb") as file:
+            file.seek(offset)
+            return arrow_records.loads(file.read(size))
+
+    def schema(self) -> Any:
+        with self.path.open("rb") as file:
+            file.seek(self.sections["kept"][0])
+            return arrow_records.read_schema(file)
+
+
+def merge_parts(plan: Plan, shard_keys: Sequence[str], folder: Path) -> ExportResult:
+    """Stream the parts in `folder`, in the order of `shard_keys`, into the export's files, each replaced whole.
+
+    A shard without a part, or with one of other bounds or options, is left out and named in the result.
+    Raises `StoreError` where no part is there at all (an earlier export is then left alone), where a part is
+    damaged, or where a file cannot be written.
+    """
+    recipe, plan_id = plan.recipe, _plan_id(plan)
+    paths = output_paths(recipe)
+    with _locked(recipe.export_path.parent), _locked(folder, ".lock"):
+        read = {key: _read_part(_part_path(folder, key)) for key in dict.fromkeys(shard_keys)}
+        parts = [found for found in read.values() if found is not None and found.plan_id == plan_id]
+        if read and not parts:
+            raise _nothing_to_export(recipe, len(read))
+        _remove_leftovers(recipe)
+        main_files = _main_files(recipe, parts)
+        kept = sum(_replace_main(recipe, file, parts) for file in main_files)
+        counts = {
+            name: _replace_lines(paths[name], (line for found in parts for line in found.lines(name)))
+            for name in ("stats", "dropped")
+        }
+        _remove_stale(recipe, {file.path for file in main_files})
+    total = _total([found.summary for found in parts])
+    if (kept, counts["stats"], counts["dropped"]) != (total.kept, total.kept, total.samples - total.kept):
+        raise StoreError(
+            f"{total.samples} samples went into {recipe.export_path}, {kept} + {counts['dropped']} came out",
+            allowed="every sample once, in the main file or in the dropped file",
+            try_=f"remove {folder} and materialize the export again",
+        )
+    return ExportResult(
+        paths={**{file.name: file.path for file in main_files}, "stats": paths["stats"], "dropped": paths["dropped"]},
+        samples=total.samples,
+        kept=total.kept,
+        set_aside=total.set_aside,
+        dropped=total.dropped,
+        undecided=total.undecided,
+        missing_shards=tuple(key for key, found in read.items() if found is None),
+        stale_shards=tuple(key for key, found in read.items() if found and found.plan_id != plan_id),
+    )
+
+
+def _nothing_to_export(recipe: Recipe, num_shards: int) -> StoreError:
+    return StoreError(
+        f"nothing to export to {str(recipe.export_path)!r}: none of {num_shards} shards has a part of this recipe",
+        allowed="one materialized shard at least",
+        try_="materialize the recipe's shards first",
+    )
+
+
+def _read_part(path: Path) -> _Part | None:
+    """A part's header, None where there is no part. Raises `StoreError` where it is damaged."""
+    try:
+        with path.open("rb") as file:
+            line = file.readline()
+            num_bytes = os.fstat(file.fileno()).st_size
+        header = json.loads(line)
+        summary = PartSummary(**header["summary"])
+        offset, sections = len(line), {}
+        for name, size in header["sections"].items():
+            sections[name] = (offset, size)
+            offset += size
+        if offset != num_bytes:
+            raise ValueError(f"{num_bytes} bytes, expected {offset}")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(
+            f"export part {str(path)!r} cannot be read: {error}",
+            allowed="a part that write_part has written",
+            try_="remove it and materialize the export of its shard again",
+        ) from error
+    return _Part(path, header["plan"], summary, sections)
+
+
+def _total(summaries: Sequence[PartSummary]) -> PartSummary:
+    dropped: Counter[str] = Counter()
+    undecided: Counter[str] = Counter()
+    for summary in summaries:
+        dropped.update(summary.dropped)
+        undecided.update(summary.undecided)
+    return PartSummary(
+        shard="",
+        samples=sum(summary.samples for summary in summaries),
+        kept=sum(summary.kept for summary in summaries),
+        set_aside=sum(summary.set_aside for summary in summaries),
+        dropped=dict(dropped),
+        undecided=dict(sorted(undecided.items())),
+    )
+
+
+@dataclass(frozen=True)
+class _MainFile:
+    """One file of kept samples: those from `begin` to `end`, counted over all parts."""
+
+    name: str
+    path: Path
+    begin: int
+    end: int
+
+
+def _main_files(recipe: Recipe, parts: Sequence[_Part]) -> list[_MainFile]:
+    """One file; or, with `export_shard_size`, as many and as named as upstream would write: equal numbers of
+    samples, the first ones taking what is left over."""
+    num_rows = sum(found.summary.kept for found in parts)
+    if recipe.export_shard_size <= 0:
+        return [_MainFile("kept", recipe.export_path, 0, num_rows)]
+    num_bytes = sum(found.sections["kept"][1] for found in parts)
+    count = max(min(num_bytes // recipe.export_shard_size + 1, num_rows), 1)
+    digits = len(str(count)) + 1
+    share, left_over = divmod(num_rows, count)
+    files = []
+    for index in range(count):
+        begin = index * share + min(index, left_over)
+        end = begin + share + (index < left_over)
+        number = f"{index:0{digits}d}-of-{count:0{digits}d}"
+        # The whole stem; upstream cuts it at its first dot, and v1.2.jsonl would overwrite v1.3.jsonl.
+        path = recipe.export_path.with_name(f"{recipe.export_path.stem}-{number}.{recipe.export_type}")
+        files.append(_MainFile(f"kept-{number}", path, begin, end))
+    return files
+
+
+def _replace_main(recipe: Recipe, file: _MainFile, parts: Sequence[_Part]) -> int:
+    pieces = list(_pieces(parts, file.begin, file.end))
+    if recipe.export_type == "parquet":
+        return _replace_parquet(file.path, pieces, arrow_records.unify(found.schema() for found in parts))
+    lines = (line for found, begin, end in pieces for line in islice(found.lines("kept"), begin, end))
+    return _replace_lines(file.path, lines, is_array=recipe.export_type == "json")
+
+
+def _pieces(parts: Sequence[_Part], begin: int, end: int) -> Iterator[tuple[_Part, int, int]]:
+    """The parts that hold kept samples `begin` to `end`, each with its own first and last of them."""
+    first = 0
+    for found in parts:
+        last = first + found.summary.kept
+        if first < end and begin < last:
+            yield found, max(begin - first, 0), min(end, last) - first
+        first = last
+
+
+def _replace_lines(path: Path, lines: Iterable[bytes], *, is_array: bool = False) -> int:
+    """Write lines, as they are or as one JSON array. Returns how many."""
+    count = 0
+
+    def write(temporary: Path) -> None:
+        nonlocal count
+        with temporary.open("wb") as file:
+            for line in lines:
+                file.write(line if not is_array else (b",\n" if count else b"[\n") + line.rstrip(b"\n"))
+                count += 1
+            if is_array:
+                file.write(b"\n]\n" if count else b"[]\n")
+
+    write_atomically(path, write)
+    return count
+
+
+def _replace_parquet(path: Path, pieces: Iterable[tuple[_Part, int, int]], schema: Any) -> int:
+    count = 0
+
+    def write(temporary: Path) -> None:
+        nonlocal count
+        tables = (found.table().slice(begin, end - begin) for found, begin, end in pieces)
+        count = arrow_records.write_parquet(temporary, tables, schema)
+
+    write_atomically(path, write)
+    return count
+
+
+def _remove_stale(recipe: Recipe, written: Collection[Path]) -> None:
+    """Remove main files of an earlier export that was cut differently, lest a reader of `res*` take both."""
+    for path in recipe.export_path.parent.iterdir():
+        is_ours = path == recipe.export_path or _is_numbered(recipe, path.name)
+        if is_ours and path not in written and path.is_file():
+            path.unlink()
+
+
+def _is_numbered(recipe: Recipe, name: str) -> bool:
+    """Whether `_main_files` may have given a name: `res-003-of-012.jsonl`, but not `res-03-of-12.jsonl`."""
+    stem, suffix = re.escape(recipe.export_path.stem), re.escape(recipe.export_type)
+    match = re.fullmatch(rf"{stem}-([0-9]+)-of-([0-9]+)\.{suffix}", name)
+    if match is None:
+        return False
+    index, count = match.groups()
+    return len(index) == len(count) == len(str(int(count))) + 1 and int(index) < int(count)
+
+
+def _remove_leftovers(recipe: Recipe) -> None:
+    """Remove temporary files of merges that were killed. Under the folder's lock nobody is writing one."""
+    names = {path.name for path in output_paths(recipe).values()}
+    for path in recipe.export_path.parent.glob(".*.tmp"):
+        match = re.fullmatch(r"\.(.+)\.[0-9a-f]{32}\.tmp", path.name)
+        if match and (match[1] in names or _is_numbered(recipe, match[1])):
+            path.unlink()
+
+
+@contextmanager
+def _locked(folder: Path, name: str = "") -> Iterator[None]:
+    """Hold the lock of a folder, or of a lock file in it, against other processes. Raises `StoreError`."""
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            flags = os.O_RDWR | os.O_CREAT if name else os.O_RDONLY
+            descriptor = os.open(folder / name, flags, 0o666)
+            stack.callback(os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError as error:
+            raise StoreError(
+                f"cannot write into {str(folder)!r}: {error}",
+                allowed="a folder that this user may write to, on a file system that has locks",
+                try_="another export_path, or mend the folder's rights",
+            ) from error
+        yield

@@ -1,0 +1,470 @@
+"""Shared nouns of data: samples and their videos; finding drops, cutting them into shards, reading those.
+
+    dataset_path ─find_drops→ drops ─cut_shards→ shards ─read_shard→ samples
+
+Only the environment's faults raise here (no such dataset, no permission). A record that is not a sample
+becomes a sample whose status is `malformed`, with its place and its reason.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from dj_assets.errors import Malformed, RecipeError, Status
+from dj_assets.manifests import (
+    MANIFEST_SUFFIXES,
+    Entry,
+    entries,
+    json_type,
+    manifest_suffix,
+    num_entries,
+    one_line,
+    parse_object,
+    unreadable,
+)
+
+VIDEO_TOKEN = "<__dj__video>"
+STATS_FIELD = "__dj__stats__"
+META_FIELD = "__dj__meta__"
+
+VIDEO_SUFFIXES = (
+    *(
+        ".3gp",
+        ".avi",
+        ".flv",
+        ".m2ts",
+        ".m4v",
+        ".mkv",
+        ".mov",
+        ".mp4",
+        ".mpeg",
+        ".mpg",
+        ".mts",
+        ".mxf",
+        ".ogv",
+    ),
+    *(".ts", ".vob", ".webm", ".wmv"),
+)
+
+MAX_RAW_CHARACTERS = 10_000
+"""How much of a malformed record is kept."""
+
+
+@dataclass(frozen=True)
+class Video:
+    """One video of one sample.
+
+    field: manifest field that lists it (`videos`). position: index in that list.
+    given: the path as the manifest spells it. path: absolute, symlinks not resolved; a URL or protocol string
+    as given, for the room that opens files to refuse; empty where it cannot be a path at all.
+    content_hash: BLAKE2b-128 of the file's bytes, hex; empty where the file was not read.
+    status, reason: `ok`, or why the file cannot be measured by any operator.
+    """
+
+    field: str
+    position: int
+    given: str
+    path: str
+    content_hash: str = ""
+    num_bytes: int = 0
+    modified_ns: int = 0
+    status: Status = "ok"
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One manifest record.
+
+    sample_id: `<drop>:<line number>`, unique in its dataset and stable while lines keep their place.
+    line_number: 1-based. The line in a JSONL file (blank ones count), the element in a JSON array, the row in
+    a Parquet file, the file in a sorted folder of videos.
+    record: the user's record, every field untouched ({} where the line is malformed).
+    raw: the line as it stood, kept only where it is malformed, cut with a mark where it is long.
+    """
+
+    sample_id: str
+    drop: str
+    line_number: int
+    record: dict[str, Any]
+    videos: tuple[Video, ...] = ()
+    status: Status = "ok"
+    reason: str = ""
+    raw: str = ""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A partition: at most `size` samples of one data drop, from record `start` on (0-based, blank lines not
+    counted)."""
+
+    key: str
+    drop: str
+    source: Path
+    start: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Drop:
+    """A manifest, or a folder of videos without one.
+
+    name: path relative to the dataset's folder, so that it does not change when other drops come or go.
+    """
+
+    name: str
+    source: Path
+    num_samples: int
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+# --- drops and shards
+
+
+def dataset_root(dataset_path: Path) -> Path:
+    """Folder that a dataset lies in, and the default root that its videos may lie in.
+
+    The folder itself, the one that holds the manifest, or the part of a glob before its first wildcard.
+    """
+    if dataset_path.is_dir():
+        return dataset_path
+    if dataset_path.exists() or not _has_wildcard(str(dataset_path)):
+        return dataset_path.parent
+    fixed = next(index for index, part in enumerate(dataset_path.parts) if _has_wildcard(part))
+    return Path(*dataset_path.parts[:fixed])
+
+
+def find_drops(dataset_path: Path, *, suffixes: Sequence[str] = ()) -> list[Drop]:
+    """Data drops of a dataset, sorted by name: a manifest; a folder or glob of manifests; a folder of videos.
+
+    Folders are searched to any depth, hidden entries left out; one that holds any manifest is a folder of
+    manifests. suffixes: narrows a folder or glob to files with these endings (`.parquet`, `.mp4`).
+    Raises `RecipeError` where there is nothing that can be read.
+    """
+    return [
+        Drop(name, source, len(_videos_below(source, suffixes)) if source.is_dir() else num_entries(source))
+        for name, source in _sources(dataset_path, suffixes)
+    ]
+
+
+def cut_shards(drops: Iterable[Drop], shard_size: int) -> list[Shard]:
+    """Partitions of the drops, in order. Keys: `<drop>-<00000>` over [A-Za-z0-9._-], at most 100 characters.
+
+    A drop's key depends on its own name alone (a name that had to be changed carries a digest), so that
+    shards keep their keys when other drops come or go, or when a manifest grows.
+    """
+    shards: list[Shard] = []
+    taken: set[str] = set()
+    for drop in drops:
+        prefix = _safe_name(drop.name)
+        if prefix in taken:
+            prefix = f"{prefix}-{_digest(drop.name)}"
+        taken.add(prefix)
+        for index, start in enumerate(range(0, drop.num_samples, shard_size)):
+            shards.append(Shard(f"{prefix}-{index:05d}", drop.name, drop.source, start, shard_size))
+    return shards
+
+
+def read_shard(
+    shard: Shard,
+    *,
+    video_keys: Sequence[str],
+    text_key: str = "text",
+    video_special_token: str = VIDEO_TOKEN,
+    suffixes: Sequence[str] = (),
+) -> list[Sample]:
+    """Samples of a shard in manifest order, their videos not yet looked at. Raises `RecipeError` where the
+    drop cannot be read.
+
+    A folder of videos gives a sample per file, {text_key: video_special_token, video_keys[0]: [its path]}.
+    Relative paths resolve against the folder that holds the manifest.
+    """
+    stop = shard.start + shard.size
+    if not shard.source.is_dir():
+        found = entries(shard.source, shard.start, stop)
+        return [_sample(entry, shard.drop, shard.source.parent, video_keys) for entry in found]
+    paths = _videos_below(shard.source, suffixes)[shard.start : stop]
+    records = [{text_key: video_special_token, video_keys[0]: [path]} for path in paths]
+    return [
+        _sample(Entry(number, record, place="file"), shard.drop, shard.source, video_keys)
+        for number, record in enumerate(records, shard.start + 1)
+    ]
+
+
+def manifest_schema(dataset_path: Path, drop: str) -> Any:
+    """Arrow schema of a Parquet drop, None for any other. Lets an export keep the types of its columns.
+
+    Raises `RecipeError` where the drop cannot be read any more.
+    """
+    if manifest_suffix(drop) != ".parquet":
+        return None
+    source = dataset_root(dataset_path) / drop  # which is how drops are named
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_schema(source)
+    except pa.ArrowException:  # not Parquet: its only sample is malformed
+        return None
+    except OSError as error:
+        raise unreadable(source, one_line(error)) from None
+
+
+def _sources(dataset_path: Path, suffixes: Sequence[str]) -> list[tuple[str, Path]]:
+    """(drop name, manifest or folder of videos), sorted by name; no manifest is opened."""
+    try:
+        root = dataset_root(dataset_path)
+        is_folder, exists = dataset_path.is_dir(), dataset_path.exists()
+    except OSError as error:
+        raise unreadable(dataset_path, error.strerror or str(error)) from None
+    if is_folder:
+        manifests = _select(_files_below(dataset_path), MANIFEST_SUFFIXES, suffixes)
+        if not manifests and _videos_below(dataset_path, suffixes):
+            return [(_printable(dataset_path.name or "videos"), dataset_path)]
+    elif exists:
+        manifests = _select([dataset_path.name], MANIFEST_SUFFIXES, ())
+    elif _has_wildcard(str(dataset_path)):
+        manifests = _select(_files_matching(dataset_path, root), MANIFEST_SUFFIXES, suffixes)
+    else:
+        raise _no_dataset(dataset_path, "does not exist")
+    if not manifests:
+        raise _no_dataset(
+            dataset_path,
+            "is not a manifest" if exists and not is_folder else "gives no manifest and no videos",
+        )
+    return [(_printable(name), root / name) for name in manifests]
+
+
+def _no_dataset(dataset_path: Path, what: str) -> RecipeError:
+    try:
+        siblings = [path.name for path in dataset_path.parent.iterdir() if path != dataset_path]
+    except OSError:
+        siblings = []
+    near = get_close_matches(dataset_path.name, siblings, n=2, cutoff=0.6)
+    return RecipeError(
+        f"dataset_path {str(dataset_path)!r} {what}",
+        allowed=f"a manifest ({' '.join(MANIFEST_SUFFIXES)}), a folder or glob of them, a folder of videos",
+        try_=f"did you mean {' or '.join(near)}?" if near else "check the path and, if set, `suffixes`",
+        option="dataset_path",
+    )
+
+
+def _files_matching(pattern: Path, root: Path) -> list[str]:
+    """Files that match a glob, and files below folders that match it: sorted paths relative to `root`."""
+    found: set[str] = set()
+    for path in root.glob(str(pattern.relative_to(root))):
+        relative = path.relative_to(root)
+        if path.is_dir():
+            found.update(str(relative / name) for name in _files_below(path))
+        else:
+            found.add(str(relative))
+    return sorted(found)
+
+
+def _files_below(folder: Path) -> list[str]:
+    """Relative paths of all files below a folder, sorted, hidden files and folders left out.
+
+    Linked folders are followed, each real folder once: a dataset is often a folder of links to disks.
+    """
+
+    def fail(error: OSError) -> None:
+        raise unreadable(error.filename, error.strerror or str(error))
+
+    seen: set[str] = set()
+    found: list[str] = []
+    for parent, folders, files in os.walk(folder, followlinks=True, onerror=fail):
+        real = os.path.realpath(parent)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        relative = Path(parent).relative_to(folder)
+        found.extend(str(relative / name) for name in files if not name.startswith("."))
+    return sorted(found)
+
+
+def _videos_below(folder: Path, suffixes: Sequence[str]) -> list[str]:
+    wanted = [suffix for suffix in _normalised(suffixes) if suffix not in MANIFEST_SUFFIXES]
+    if suffixes and not wanted:
+        return []
+    return _select(_files_below(folder), wanted or VIDEO_SUFFIXES, ())
+
+
+def _select(names: Iterable[str], known: Iterable[str], suffixes: Sequence[str]) -> list[str]:
+    """Names that end in a known suffix and, where some are given, in one of `suffixes`."""
+    wanted = set(known)
+    if suffixes:
+        wanted &= set(_normalised(suffixes))
+    return [name for name in names if manifest_suffix(name, wanted)]
+
+
+def _normalised(suffixes: Sequence[str]) -> list[str]:
+    return [suffix.lower() if suffix.startswith(".") else f".{suffix.lower()}" for suffix in suffixes]
+
+
+def _has_wildcard(text: str) -> bool:
+    return any(character in text for character in "*?[")
+
+
+def _printable(text: str) -> str:
+    """Text that can be written as UTF-8: bytes of a file name that are none show as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _safe_name(name: str) -> str:
+    """A drop's name as the first part of a shard key. A plain `a.jsonl` gives `a`; a name that has to be
+    changed gets a digest of the whole name, so that no two of them meet."""
+    plain = name.removesuffix(".jsonl")
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", plain)
+    safe = re.sub(r"\.{2,}", ".", safe)[:70].strip(".-")
+    return safe if safe and safe == plain else f"{safe or 'drop'}-{_digest(name)}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+
+
+# --- entries into samples
+
+
+def _sample(entry: Entry, drop: str, folder: Path, video_keys: Sequence[str]) -> Sample:
+    sample_id = f"{drop}:{entry.number}"
+    try:
+        if entry.fault:
+            raise Malformed(entry.fault)
+        record = parse_object(entry.data) if isinstance(entry.data, bytes) else entry.data
+        videos = tuple(video for key in dict.fromkeys(video_keys) for video in _videos(record, key, folder))
+    except Malformed as error:
+        reason = f"{entry.place} {entry.number}: {error.given}"
+        return Sample(sample_id, drop, entry.number, {}, (), "malformed", reason, _raw_text(entry.data))
+    return Sample(sample_id, drop, entry.number, record, videos)
+
+
+def _videos(record: dict[str, Any], key: str, folder: Path) -> Iterator[Video]:
+    """Videos of one field. None and a missing field are no videos; a string is one. Raises `Malformed`."""
+    value = record.get(key)
+    paths = [] if value is None else [value] if isinstance(value, str) else value
+    if not isinstance(paths, list):
+        raise Malformed(f"field {key!r} is {json_type(value)}, expected a list of paths")
+    for position, given in enumerate(paths):
+        if not isinstance(given, str):
+            raise Malformed(f"field {key!r} holds {json_type(given)} at position {position}, expected a path")
+        yield _video(key, position, given, folder)
+
+
+def _video(key: str, position: int, given: str, folder: Path) -> Video:
+    if not given:
+        return Video(key, position, given, "", status="missing", reason="the path is empty")
+    if "\0" in given or _printable(given) != given:
+        reason = "the path holds a null character, or is not UTF-8: rename the file"
+        return Video(key, position, _printable(given), "", status="refused", reason=reason)
+    if _PROTOCOL.match(given):
+        return Video(key, position, given, given)
+    return Video(key, position, given, os.path.normpath(folder / given))
+
+
+_PROTOCOL = re.compile(
+    r"[a-z][a-z0-9+.-]*://"
+    r"|(async|cache|concat|concatf|crypto|data|fd|file|ftp|gopher|hls|https?|md5|mmsh|mmst|pipe|rtmp|rtp|rtsp|sftp"
+    r"|smb|srt|subfile|tcp|tee|tls|udp|unix)(\+[a-z]+)?[:,]",
+    re.IGNORECASE,
+)
+"""A URL, or a string that FFmpeg would take for one of its protocols. A plain `take:2.mp4` is a file name."""
+
+
+def _raw_text(data: bytes | dict[str, Any]) -> str:
+    raw = to_json(data) if isinstance(data, dict) else data.decode("utf-8", "backslashreplace")
+    raw = raw.strip("\r\n")
+    if len(raw) > MAX_RAW_CHARACTERS:
+        return f"{raw[:MAX_RAW_CHARACTERS]}… [cut after {MAX_RAW_CHARACTERS} characters]"
+    return raw
+
+
+# --- records as text
+
+
+def to_json(record: Any) -> str:
+    """One line of JSON as exports hold it: UTF-8 unescaped, except where half a surrogate pair forbids it.
+
+    What Parquet has and JSON has not becomes text: bytes as base64, times in ISO form, decimals as written;
+    durations become seconds.
+    """
+    return _one_json_line(record, _plain)
+
+
+def dumps_record(record: dict[str, Any]) -> str:
+    """JSON from which `loads_record` gives back the very same record, types of Parquet manifests included."""
+    return _one_json_line(_tagged(record), None)
+
+
+def loads_record(text: str) -> dict[str, Any]:
+    """Inverse of `dumps_record`."""
+    return json.loads(text, object_hook=_untagged)
+
+
+def _one_json_line(value: Any, default: Callable[[Any], Any] | None) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=default)
+    return text if _printable(text) == text else json.dumps(value, default=default)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, date | time):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    return str(value)
+
+
+_TAG = "__dj_assets_type__"
+
+_TAGGED: dict[str, tuple[type, Callable[[Any], Any], Callable[[Any], Any]]] = {
+    # name: (type, into JSON, out of JSON). datetime stands before date, of which it is a subclass.
+    "bytes": (bytes, lambda value: base64.b64encode(value).decode(), base64.b64decode),
+    "datetime": (datetime, datetime.isoformat, datetime.fromisoformat),
+    "date": (date, date.isoformat, date.fromisoformat),
+    "time": (time, time.isoformat, time.fromisoformat),
+    "timedelta": (
+        timedelta,
+        lambda value: [value.days, value.seconds, value.microseconds],
+        lambda v: timedelta(*v),
+    ),
+    "decimal": (Decimal, str, Decimal),
+    "uuid": (UUID, str, UUID),
+    "tuple": (tuple, lambda value: [_tagged(item) for item in value], tuple),
+}
+
+
+def _tagged(value: Any) -> Any:
+    if isinstance(value, dict):
+        items = {key: _tagged(item) for key, item in value.items()}
+        return {_TAG: "dict", "value": list(items.items())} if _TAG in value else items
+    if isinstance(value, list):
+        return [_tagged(item) for item in value]
+    if value is None or isinstance(value, str | int | float):
+        return value
+    for name, (kind, into_json, _) in _TAGGED.items():
+        if isinstance(value, kind):
+            return {_TAG: name, "value": into_json(value)}
+    raise TypeError(f"record holds a {type(value).__name__}, which has no JSON form here")
+
+
+def _untagged(value: dict[str, Any]) -> Any:
+    name = value.get(_TAG)
+    if name is None:
+        return value
+    return dict(value["value"]) if name == "dict" else _TAGGED[name][2](value["value"])
