@@ -1,0 +1,192 @@
+"""What a run would do, found out without decoding: per pass and step what is reused, measured, skipped, impossible."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from dj_assets.decide import still_in
+from dj_assets.store.rows import Fact, Row
+
+if TYPE_CHECKING:
+    from dj_assets.plan import Pass, Plan, Step
+    from dj_assets.samples import Sample, Video
+
+FindFacts = Callable[[str, str, Collection[str]], Mapping[str, tuple[Fact, ...]]]
+"""`Store.find_facts`: (operator, measure id, content hashes) -> facts by content hash."""
+
+MOST_EXAMPLES = 3
+
+
+@dataclass
+class StepForecast:
+    """What one step asks about: content hashes -> bytes, each in one of three.
+
+    reuse: the store knows the number, or that there can be none. measure: to be measured, unless a pass before it
+    drops the sample (`certain`: for which that cannot be). skip: listed only in samples that known numbers drop.
+    cost_seconds: worker time that the reused ones took when they were measured. cannot_open: by status, the videos
+    that nobody can measure, as often as they are listed.
+    """
+
+    step: Step
+    reuse: dict[str, int] = field(default_factory=dict)
+    measure: dict[str, int] = field(default_factory=dict)
+    certain: set[str] = field(default_factory=set)
+    skip: dict[str, int] = field(default_factory=dict)
+    cannot_open: Counter[str] = field(default_factory=Counter)
+    cost_seconds: float = 0.0
+
+    @property
+    def num_maybe(self) -> int:
+        """How many of `measure` a pass before it may yet spare."""
+        return len(self.measure) - len(self.certain)
+
+    @property
+    def worker_seconds(self) -> float | None:
+        """Worker time to expect, in proportion to bytes; None where the store holds no cost to go by."""
+        if not self.measure:
+            return 0.0
+        reused_bytes = sum(self.reuse.values())
+        if not reused_bytes or not self.cost_seconds:
+            return None
+        return self.cost_seconds / reused_bytes * sum(self.measure.values())
+
+    def put(self, content_hash: str, num_bytes: int, *, known: Sequence[Fact], wanted: bool, certain: bool) -> None:
+        """Sort one content in; the same one may come again with another shard."""
+        if known:
+            if content_hash not in self.reuse:
+                # The facts of one measure share its cost: an operator with two stats is not twice as dear.
+                self.cost_seconds += max(fact.cost_seconds for fact in known)
+            self.reuse[content_hash] = num_bytes
+        elif wanted:
+            self.measure[content_hash] = num_bytes
+            self.skip.pop(content_hash, None)
+            if certain:
+                self.certain.add(content_hash)
+        elif content_hash not in self.measure:
+            self.skip[content_hash] = num_bytes
+
+
+@dataclass
+class PassForecast:
+    """One pass, which decodes each video once for all of its steps."""
+
+    pass_: Pass
+    steps: list[StepForecast]
+
+    @property
+    def num_decodes(self) -> int:
+        """Distinct contents to decode, at most. None in a header pass, which reads packets and no pictures."""
+        if self.pass_.compute == "header":
+            return 0
+        return len({content_hash for step in self.steps for content_hash in step.measure})
+
+    @property
+    def worker_seconds(self) -> float | None:
+        """Sum over the steps, each with its share of the decode; None where one is unknown."""
+        seconds = [step.worker_seconds for step in self.steps]
+        known = [one for one in seconds if one is not None]
+        return sum(known) if len(known) == len(seconds) else None
+
+
+@dataclass
+class Forecast:
+    """samples, malformed: of samples. videos: as samples list them. contents: distinct ones that can be opened.
+    cannot_open: videos by status. examples: status -> path -> reason, the first few of each status."""
+
+    passes: list[PassForecast]
+    samples: int = 0
+    malformed: int = 0
+    videos: int = 0
+    contents: set[str] = field(default_factory=set)
+    cannot_open: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
+class Forecaster:
+    """Takes identified samples shard by shard: memory for one shard, and contents counted once for all of them."""
+
+    def __init__(self, plan: Plan, find_facts: FindFacts) -> None:
+        self._plan = plan
+        self._find_facts = find_facts
+        self.forecast = Forecast([PassForecast(one, [StepForecast(step) for step in one.steps]) for one in plan.passes])
+
+    def add(self, samples: Sequence[Sample]) -> None:
+        """One shard's samples, each video with its content hash or its status."""
+        self._count_videos(samples)
+        tables: dict[str, list[Row]] = {}
+        for one in self.forecast.passes:
+            in_play, settled = self._in_play(one.pass_, samples, tables)
+            for forecast in one.steps:
+                listed = [(sample, video) for sample in samples for video in _videos(forecast.step, sample)]
+                forecast.cannot_open.update(video.status for _, video in listed if video.status != "ok")
+                known = self._known(forecast.step, listed)
+                wanted = {video.content_hash for sample, video in listed if sample.sample_id in in_play}
+                certain = {video.content_hash for sample, video in listed if sample.sample_id in in_play & settled}
+                for content_hash, num_bytes in {
+                    v.content_hash: v.num_bytes for _, v in listed if v.content_hash
+                }.items():
+                    forecast.put(
+                        content_hash,
+                        num_bytes,
+                        known=known.get(content_hash, ()),
+                        wanted=content_hash in wanted,
+                        certain=content_hash in certain,
+                    )
+                tables[forecast.step.key] = [row for pair in listed for row in _rows(forecast.step, *pair, known)]
+
+    def _known(self, step: Step, listed: Iterable[tuple[Sample, Video]]) -> Mapping[str, tuple[Fact, ...]]:
+        hashes = {video.content_hash for _, video in listed if video.content_hash}
+        return self._find_facts(step.operator.name, step.measure_id, hashes)
+
+    def _count_videos(self, samples: Iterable[Sample]) -> None:
+        forecast = self.forecast
+        for sample in samples:
+            forecast.samples += 1
+            forecast.malformed += sample.status != "ok"
+            forecast.videos += len(sample.videos)
+            for video in sample.videos:
+                if video.status == "ok":
+                    forecast.contents.add(video.content_hash)
+                    continue
+                forecast.cannot_open[video.status] += 1
+                examples = forecast.examples.setdefault(video.status, {})
+                if len(examples) < MOST_EXAMPLES:
+                    examples[video.given] = video.reason
+
+    def _in_play(
+        self, pass_: Pass, samples: Sequence[Sample], tables: Mapping[str, Sequence[Row]]
+    ) -> tuple[set[str], set[str]]:
+        """Ids of the samples that known numbers of earlier passes do not drop; and of those whose fate in the earlier
+        passes is known already, whichever it is."""
+        every = {sample.sample_id for sample in samples}
+        if not self._plan.recipe.settings.short_circuit:
+            return every, every
+        earlier = [step for one in self._plan.passes[: self._plan.passes.index(pass_)] for step in one.steps]
+        pending = {row.sample_id for step in earlier for row in tables[step.key] if row.fact.status == "skipped"}
+        return still_in(earlier, samples, tables), every - pending
+
+
+def _videos(step: Step, sample: Sample) -> list[Video]:
+    return [video for video in sample.videos if video.field == step.video_key]
+
+
+def _rows(step: Step, sample: Sample, video: Video, known: Mapping[str, tuple[Fact, ...]]) -> Iterator[Row]:
+    """Rows as a run would have them; `skipped` stands for what is not known yet."""
+    for fact in known.get(video.content_hash) or _unknown(step, video):
+        yield Row(sample.sample_id, video.field, video.position, video.path, fact)
+
+
+def _unknown(step: Step, video: Video) -> Iterator[Fact]:
+    for stat in step.operator.stats:
+        yield Fact(
+            content_hash=video.content_hash,
+            operator=step.operator.name,
+            measure_id=step.measure_id,
+            stat=stat.name,
+            value=None,
+            status="skipped" if video.status == "ok" else video.status,
+            reason=video.reason,
+        )

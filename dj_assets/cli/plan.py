@@ -1,0 +1,195 @@
+"""`dj-assets plan`: what a run would compute, reuse and decode, and why. Decodes nothing, writes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dj_assets.cli.arguments import TAKES_OVERRIDES, read_arguments, recipe_arguments
+from dj_assets.cli.console import console, counted, print_lines, print_table
+from dj_assets.cli.exits import EXIT_CODES
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from dj_assets.cli.dataset import Dataset
+    from dj_assets.cli.forecast import Forecast, PassForecast, StepForecast
+    from dj_assets.plan import Plan as RecipePlan
+    from dj_assets.recipe import Recipe
+
+
+@click.command(
+    name="plan",
+    context_settings=TAKES_OVERRIDES,
+    epilog=f"""\b
+Examples:
+  dj-assets plan recipes/video_time.yaml
+  dj-assets plan recipes/video_time.yaml --video_motion_score_filter.sampling_fps 4
+  dj-assets plan recipes/video_time.yaml --json
+{EXIT_CODES}""",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of tables.")
+@recipe_arguments
+def command(configs: tuple[str, ...], tokens: tuple[str, ...], as_json: bool) -> None:
+    """Say what a run would measure, reuse and decode, and why.
+
+    Reads every file once to know its content, decodes none, and writes nothing.
+    """
+    from dj_assets.cli.dataset import find_dataset
+    from dj_assets.cli.tables import print_plan
+    from dj_assets.plan import make_plan
+    from dj_assets.recipe import load_recipe
+
+    out = console()
+    made = make_plan(load_recipe(*read_arguments(configs, tokens)))
+    dataset = find_dataset(made.recipe)
+    forecast = _forecast(made, dataset)
+    if as_json:
+        click.echo(json.dumps(as_record(made, dataset, forecast), ensure_ascii=False, indent=2))
+        return
+    print_plan(out, made)
+    _print_forecast(out, made, dataset, forecast)
+
+
+def _forecast(made: RecipePlan, dataset: Dataset) -> Forecast:
+    from dj_assets.cli.forecast import Forecaster
+    from dj_assets.defs.project import store_root
+    from dj_assets.measure import identify
+    from dj_assets.samples import read_shard
+    from dj_assets.store.store import Store
+
+    recipe = made.recipe
+    forecaster = Forecaster(made, Store(store_root()).find_facts)
+    for shard in dataset.shards:
+        samples = read_shard(
+            shard,
+            video_keys=made.video_keys,
+            text_key=recipe.text_key,
+            video_special_token=recipe.video_special_token,
+            suffixes=recipe.suffixes,
+        )
+        forecaster.add(identify(samples, roots=_roots(recipe), limits=recipe.settings.limits))
+    return forecaster.forecast
+
+
+def _roots(recipe: Recipe) -> list[Path]:
+    from dj_assets.samples import dataset_root
+
+    return [dataset_root(recipe.dataset_path), *(Path(root) for root in recipe.settings.roots)]
+
+
+def workers_of(recipe: Recipe, one: PassForecast) -> int:
+    """Worker processes of a pass, as a run on this machine would have them."""
+    from dj_assets.defs.project import num_cores
+
+    wanted = recipe.settings.workers or recipe.np
+    return 1 if one.pass_.compute == "gpu" else max(1, min(wanted, num_cores()))
+
+
+def expected_seconds(recipe: Recipe, one: PassForecast) -> float | None:
+    """Wall time of a pass; None where the store holds no cost to go by."""
+    worker_seconds = one.worker_seconds
+    return None if worker_seconds is None else worker_seconds / workers_of(recipe, one)
+
+
+# --- for people
+
+
+def _print_forecast(out: Console, made: RecipePlan, dataset: Dataset, forecast: Forecast) -> None:
+    listed = f"{counted(forecast.videos, 'video')} listed, {counted(len(forecast.contents), 'distinct content')}"
+    print_lines(out, [f"{dataset}; {listed}", ""])
+    headings = ("pass", "step", "reuse", "measure", "skip", "cannot open", "seconds", "why")
+    rows = [_step_cells(made, one, step) for one in forecast.passes for step in one.steps]
+    print_table(out, headings, rows, numbers=headings[2:7])
+    examples = [(path, status, reason) for status, some in forecast.examples.items() for path, reason in some.items()]
+    print_table(out, ("cannot open, for example", "status", "reason"), examples)
+    if forecast.malformed:
+        print_lines(
+            out, [f"{counted(forecast.malformed, 'sample')} malformed: lines of the manifest that are no sample"]
+        )
+    print_lines(out, [_pass_line(made.recipe, one) for one in forecast.passes])
+
+
+def _step_cells(made: RecipePlan, one: PassForecast, step: StepForecast) -> tuple[str, ...]:
+    seconds = step.worker_seconds
+    return (
+        one.pass_.compute,
+        step.step.key,
+        str(len(step.reuse)),
+        str(len(step.measure)),
+        str(len(step.skip)),
+        str(step.cannot_open.total()),
+        "unknown" if seconds is None else f"{seconds / workers_of(made.recipe, one):.1f}",
+        "; ".join(_reasons(step)),
+    )
+
+
+def _reasons(step: StepForecast) -> Iterator[str]:
+    if step.reuse:
+        yield f"measure {step.step.measure_id} is in the store for {len(step.reuse)}"
+    if step.num_maybe:
+        yield f"{step.num_maybe} to measure only if no earlier pass drops them"
+    if step.skip:
+        yield "known numbers of earlier passes drop all samples of those to skip"
+    if step.cannot_open:
+        yield "cannot open: " + ", ".join(f"{count} {status}" for status, count in step.cannot_open.items())
+    if step.measure and not step.reuse:
+        yield f"nothing in the store under measure {step.step.measure_id}"
+
+
+def _pass_line(recipe: Recipe, one: PassForecast) -> str:
+    compute = one.pass_.compute
+    work = (
+        "reads packets, decodes nothing" if compute == "header" else f"decodes {counted(one.num_decodes, 'video')} once"
+    )
+    seconds = expected_seconds(recipe, one)
+    time = (
+        "seconds unknown: the store holds no cost of such videos yet" if seconds is None else f"about {seconds:.1f} s"
+    )
+    return f"pass {compute}: {work}, {counted(workers_of(recipe, one), 'worker')}, {time}"
+
+
+# --- for machines
+
+
+def as_record(made: RecipePlan, dataset: Dataset, forecast: Forecast) -> dict[str, Any]:
+    """The forecast as plain JSON values. Steps count distinct contents; `cannot_open` counts videos as listed."""
+    return {
+        "recipe": made.recipe.name,
+        "dataset_path": str(made.recipe.dataset_path),
+        "samples": forecast.samples,
+        "malformed_samples": forecast.malformed,
+        "shards": len(dataset.shards),
+        "videos": forecast.videos,
+        "distinct_contents": len(forecast.contents),
+        "cannot_open": dict(forecast.cannot_open),
+        "passes": [_pass_record(made.recipe, one) for one in forecast.passes],
+        "notes": list(made.notes),
+        "warnings": list(made.warnings),
+    }
+
+
+def _pass_record(recipe: Recipe, one: PassForecast) -> dict[str, Any]:
+    return {
+        "pass": one.pass_.compute,
+        "decodes": one.num_decodes,
+        "workers": workers_of(recipe, one),
+        "expected_seconds": expected_seconds(recipe, one),
+        "steps": [
+            {
+                "step": step.step.key,
+                "operator": step.step.operator.name,
+                "measure_id": step.step.measure_id,
+                "reuse": len(step.reuse),
+                "measure": len(step.measure),
+                "measure_only_if_not_dropped": step.num_maybe,
+                "skip": len(step.skip),
+                "cannot_open": dict(step.cannot_open),
+            }
+            for step in one.steps
+        ],
+    }

@@ -1,0 +1,54 @@
+"""What `process` and `plan` say before they begin: the resolved configuration, notes and warnings, the steps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from dj_assets.cli.console import print_lines, print_table
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from dj_assets.plan import Plan, Step
+    from dj_assets.recipe import Recipe
+
+
+def print_plan(out: Console, plan: Plan) -> None:
+    """Configuration, notes, warnings and steps of a plan, each once."""
+    print_lines(out, [f"recipe {plan.recipe.name}", ""])
+    print_table(out, ("key", "value", "set in"), _configuration(plan.recipe))
+    remarks = [*(f"note: {note}" for note in plan.notes), *(f"warning: {warning}" for warning in plan.warnings)]
+    print_lines(out, [*remarks, ""] if remarks else [])
+    headings = ("step", "operator", "pass", "params", "keeps", "measure")
+    print_table(out, headings, [_step_cells(step) for step in plan.steps], numbers=("step",))
+
+
+def _configuration(recipe: Recipe) -> Iterator[tuple[str, str, str]]:
+    for key, value in recipe.resolved.items():
+        if not key.startswith("process."):  # the steps have a table of their own
+            yield key, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), _place(recipe, key)
+
+
+def _place(recipe: Recipe, key: str) -> str:
+    if key not in recipe.places:
+        return "default"
+    file, line = recipe.places[key]
+    return f"{file}:{line}" if line else file
+
+
+def _step_cells(step: Step) -> tuple[str, ...]:
+    computed_on = (
+        f"{step.operator.compute} (on {step.device})" if step.operator.compute == "gpu" else step.operator.compute
+    )
+    any_or_all = f" ({step.any_or_all} of the videos)" if step.any_or_all != step.operator.any_or_all_default else ""
+    keeps = (step.bounds_text or "everything") + any_or_all
+    return str(step.number), step.key, computed_on, changed_params(step), keeps, step.measure_id
+
+
+def changed_params(step: Step) -> str:
+    """The params that differ from their defaults, as `frame_sample_num=5`; `defaults` for none."""
+    changed = json.loads(step.params.model_dump_json(exclude_defaults=True))
+    shown = [f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in changed.items()]
+    return ", ".join(shown) or "defaults"

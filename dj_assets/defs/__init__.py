@@ -1,0 +1,1 @@
+"""Dagster: recipes as asset graphs. Assets are thin: read, call, write, report."""

@@ -1,0 +1,471 @@
+"""Plan → assets: samples → stats of each pass → filtered → export. Each reads, calls, writes and reports."""
+
+# No `from __future__ import annotations`: Dagster wants the type of `context` itself, not its name.
+
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from dj_assets.decide import decide, still_in, summarize
+from dj_assets.defs import checks, metadata, versions
+from dj_assets.defs.partitions import dataset_shards, find_shard, partitions_name, shard_partitions
+from dj_assets.defs.progress import ProgressLog
+from dj_assets.defs.resources import CPU_POOL, GPU_POOL
+from dj_assets.errors import DjAssetsError, StoreError
+from dj_assets.plan import Pass, Plan, Step
+from dj_assets.samples import Sample, dataset_root, read_shard
+from dj_assets.store.rows import Provenance, Row, Verdict
+from dj_assets.store.schemas import SAMPLES, STATS, VERDICTS
+
+if TYPE_CHECKING:
+    from dj_assets.measure import PassResult
+    from dj_assets.store.store import Store
+
+
+def build_recipe_defs(plan: Plan) -> dg.Definitions:
+    """The asset graph of one recipe: its assets and checks, and a job of all of them named after the recipe.
+
+    Resources `store`, `cpu` and `gpu` come from whoever merges it (see `resources.project_resources`).
+    """
+    graph = RecipeGraph(plan)
+    assets = [
+        _samples_asset(graph),
+        *(_pass_assets(graph, pass_) for pass_ in plan.passes),
+        _filtered_asset(graph),
+        _export_asset(graph),
+    ]
+    job = dg.define_asset_job(
+        plan.recipe.name,
+        selection=dg.AssetSelection.assets(*graph.keys),
+        description="Everything of one shard: samples, measures, verdicts, export.",
+    )
+    return dg.Definitions(assets=assets, jobs=[job])
+
+
+def broken_recipe_defs(name: str, file: Path, error: str) -> dg.Definitions:
+    """What a recipe that cannot be loaded leaves in the UI: one asset that says why."""
+
+    @dg.asset(
+        key=[name, "recipe_error"],
+        group_name=name,
+        description=f"`{file.name}` cannot be loaded:\n\n```\n{error}\n```\n\nMend it, then reload definitions.",
+        metadata={"recipe": dg.MetadataValue.path(str(file)), "error": dg.MetadataValue.text(error)},
+        kinds={"error"},
+    )
+    def recipe_error() -> dg.MaterializeResult:
+        raise dg.Failure(description=error, allow_retries=False)
+
+    return dg.Definitions(assets=[recipe_error])
+
+
+@dataclass(frozen=True)
+class RecipeGraph:
+    """The names of one recipe's assets, and what follows from its plan alone."""
+
+    plan: Plan
+
+    @property
+    def name(self) -> str:
+        return self.plan.recipe.name
+
+    @property
+    def samples(self) -> dg.AssetKey:
+        return dg.AssetKey([self.name, "samples"])
+
+    def stats(self, step: Step) -> dg.AssetKey:
+        return dg.AssetKey([self.name, "stats", step.key])
+
+    @property
+    def filtered(self) -> dg.AssetKey:
+        return dg.AssetKey([self.name, "filtered"])
+
+    @property
+    def export(self) -> dg.AssetKey:
+        return dg.AssetKey([self.name, "export"])
+
+    @property
+    def keys(self) -> list[dg.AssetKey]:
+        return [self.samples, *(self.stats(step) for step in self.plan.steps), self.filtered, self.export]
+
+    @cached_property
+    def partitions(self) -> dg.DynamicPartitionsDefinition:
+        return shard_partitions(self.name)
+
+    @cached_property
+    def tags(self) -> dict[str, str]:
+        return {"dj_assets/recipe": self.name}
+
+    @property
+    def roots(self) -> list[Path]:
+        """Folders that videos may lie in: the dataset's own, and those that the recipe adds."""
+        recipe = self.plan.recipe
+        return [dataset_root(recipe.dataset_path), *map(Path, recipe.settings.roots)]
+
+    def earlier_steps(self, pass_: Pass) -> list[Step]:
+        """Steps whose drops spare this pass work; none where every stat is wanted of every video."""
+        if not self.plan.recipe.settings.short_circuit:
+            return []
+        earlier = self.plan.passes[: self.plan.passes.index(pass_)]
+        return [step for one in earlier for step in one.steps]
+
+
+class _ShardWork:
+    """One op at work on one shard: what it reads from the store and what it writes there."""
+
+    def __init__(self, graph: RecipeGraph, context: dg.AssetExecutionContext) -> None:
+        self.graph = graph
+        self.plan = graph.plan
+        self.recipe = graph.plan.recipe
+        self.context = context
+        self.shard_key = context.partition_key
+        self.store: Store = context.resources.store.open()
+        self._started_seconds = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Wall time since the op began."""
+        return time.perf_counter() - self._started_seconds
+
+    def provenance(self, asset: dg.AssetKey, *, code_version: str) -> Provenance:
+        """Origin of what this op writes; the store adds the time and the number of rows."""
+        return Provenance(
+            asset="/".join(asset.path),
+            shard=self.shard_key,
+            recipe=self.recipe.name,
+            recipe_sha256=self.recipe.sha256,
+            code_version=code_version,
+            run_id=self.context.run.run_id,
+            versions=versions.library_versions(),
+        )
+
+    def read_samples(self) -> list[Sample]:
+        return self.store.read_samples(self.recipe.name, self.shard_key)
+
+    def read_tables(self, samples: Sequence[Sample]) -> dict[str, list[Row]]:
+        """Every stats table, by step. Raises `StoreError` where one is missing or answers another question."""
+        return {step.key: self._read_table(step, samples) for step in self.plan.steps}
+
+    def read_current_table(self, step: Step, samples: Sequence[Sample]) -> list[Row] | None:
+        """One stats table, or None where it is missing or answers another question."""
+        try:
+            return self._read_table(step, samples)
+        except StoreError as error:
+            self.context.log.info(f"measuring without {step.key}: {error.one_line()}")
+            return None
+
+    def _read_table(self, step: Step, samples: Sequence[Sample]) -> list[Row]:
+        asset = self.graph.stats(step)
+        provenance = self.store.stats_provenance(self.recipe.name, step.key, self.shard_key)
+        if provenance is not None and provenance.code_version != step.measure_id:
+            raise self._outdated(asset, f"was measured as {provenance.code_version}, not {step.measure_id}")
+        rows = self.store.read_stats(self.recipe.name, step.key, self.shard_key)
+        if checks.measured_other_videos(step, samples, rows):
+            raise self._outdated(asset, "was measured on other videos")
+        return rows
+
+    def read_verdicts(self, samples: Sequence[Sample]) -> list[Verdict]:
+        """The verdicts on these samples. Raises `StoreError` where they are missing or answer another question."""
+        provenance = self.store.verdicts_provenance(self.recipe.name, self.shard_key)
+        if provenance is not None and provenance.code_version != self.plan.bounds_id:
+            raise self._outdated(self.graph.filtered, "was decided under other bounds")
+        verdicts = self.store.read_verdicts(self.recipe.name, self.shard_key)
+        if [verdict.sample_id for verdict in verdicts] != [sample.sample_id for sample in samples]:
+            raise self._outdated(self.graph.filtered, "was decided on other samples")
+        return verdicts
+
+    def _outdated(self, asset: dg.AssetKey, what: str) -> StoreError:
+        name = asset.to_user_string()
+        return StoreError(
+            f"{name} of shard {self.shard_key} {what}",
+            allowed="a table made from the recipe and the samples as they are now",
+            try_=f"materialize {name} for this partition first",
+        )
+
+    def refresh_index(self) -> None:
+        """Let `stats.duckdb` see the new files. A locked or broken index is a line in the log, not a failure."""
+        warning = self.store.refresh_index()
+        if warning:
+            self.context.log.warning(warning)
+
+
+@contextmanager
+def _failing_clearly() -> Iterator[None]:
+    """Turn what a user can mend into a failure that shows the three parts of its message instead of a traceback."""
+    try:
+        yield
+    except DjAssetsError as error:
+        raise dg.Failure(description=str(error), allow_retries=False) from error
+
+
+# ---------------------------------------------------------------------------------------------------------- samples
+
+
+def _samples_asset(graph: RecipeGraph) -> dg.AssetsDefinition:
+    recipe = graph.plan.recipe
+    code_version = versions.samples_code_version(graph.plan)
+
+    @dg.asset(
+        key=graph.samples,
+        group_name=graph.name,
+        partitions_def=graph.partitions,
+        code_version=code_version,
+        description=f"The samples of one shard of `{recipe.dataset_path.name}`, and the identity of their videos: "
+        "which file, which bytes, or why it cannot be opened.",
+        kinds={"parquet", "video"},
+        tags=graph.tags,
+        metadata={
+            **metadata.recipe_metadata(recipe),
+            "dataset": dg.MetadataValue.path(str(recipe.dataset_path)),
+            "dagster/column_schema": metadata.column_schema(SAMPLES),
+        },
+        check_specs=[checks.lines_are_samples(graph.samples)],
+        required_resource_keys={"store"},
+    )
+    def samples(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        with _failing_clearly():
+            work = _ShardWork(graph, context)
+            shard, num_records = find_shard(recipe, work.shard_key)
+            read = read_shard(
+                shard,
+                video_keys=graph.plan.video_keys,
+                text_key=recipe.text_key,
+                video_special_token=recipe.video_special_token,
+                suffixes=recipe.suffixes,
+            )
+            found = _identified(graph, read)
+            provenance = work.provenance(graph.samples, code_version=code_version)
+            path = work.store.write_samples(recipe.name, shard.key, found, provenance)
+            work.refresh_index()
+            return dg.MaterializeResult(
+                metadata={
+                    **metadata.samples_figures(found, seconds=work.seconds),
+                    **metadata.path_figures({"table": path}),
+                },
+                data_version=dg.DataVersion(versions.samples_version(found)),
+                check_results=[checks.check_lines(graph.samples, found, num_records=num_records)],
+            )
+
+    return samples
+
+
+def _identified(graph: RecipeGraph, samples: Sequence[Sample]) -> list[Sample]:
+    from dj_assets.measure import identify
+
+    return identify(samples, roots=graph.roots, limits=graph.plan.recipe.settings.limits)
+
+
+# ------------------------------------------------------------------------------------------------------------ stats
+
+
+def _pass_assets(graph: RecipeGraph, pass_: Pass) -> dg.AssetsDefinition:
+    """One op that decodes each video once and fills a table per step; any subset of the tables can be asked for."""
+    engine = "gpu" if pass_.compute == "gpu" else "cpu"
+
+    @dg.multi_asset(
+        name=f"{graph.name}__measure_{pass_.compute}",
+        specs=[_stats_spec(graph, pass_, step) for step in pass_.steps],
+        check_specs=[checks.rows_are_videos(graph.stats(step)) for step in pass_.steps],
+        group_name=graph.name,
+        partitions_def=graph.partitions,
+        can_subset=True,
+        pool=GPU_POOL if pass_.compute == "gpu" else CPU_POOL,
+        required_resource_keys={"store", engine},
+        description=f"One decode of each video for {', '.join(step.key for step in pass_.steps)}.",
+    )
+    def measure(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
+        with _failing_clearly():
+            work = _ShardWork(graph, context)
+            samples = work.read_samples()
+            steps = [step for step in pass_.steps if graph.stats(step) in context.selected_asset_keys]
+            progress = ProgressLog(context.log)
+            result = _measure(work, pass_, steps, samples, progress)
+            for step in steps:
+                if step.key in result.tables:
+                    yield _stats_written(work, step, samples, result, num_videos=progress.num_videos)
+            work.refresh_index()
+            _raise_errors(result.errors)
+
+    return measure
+
+
+def _stats_spec(graph: RecipeGraph, pass_: Pass, step: Step) -> dg.AssetSpec:
+    source = metadata.source_of(graph.plan, step)
+    return dg.AssetSpec(
+        graph.stats(step),
+        deps=[graph.samples, *(graph.stats(earlier) for earlier in graph.earlier_steps(pass_))],
+        skippable=True,
+        code_version=step.measure_id,
+        description=metadata.step_description(graph.plan, step),
+        kinds={"parquet", step.operator.compute},
+        tags={
+            **graph.tags,
+            "dj_assets/operator": step.operator.name,
+            "dj_assets/compute": step.operator.compute,
+        },
+        metadata={
+            **metadata.recipe_metadata(graph.plan.recipe, line=source.line),
+            "measure_id": step.measure_id,
+            "params": dg.MetadataValue.json(step.params.canonical()),
+            "unit": ", ".join(f"{stat.name}: {stat.unit}" for stat in step.operator.stats),
+            "dagster/column_schema": metadata.column_schema(STATS),
+        },
+    )
+
+
+def _measure(
+    work: _ShardWork, pass_: Pass, steps: Sequence[Step], samples: Sequence[Sample], progress: ProgressLog
+) -> "PassResult":
+    from dj_assets.measure import measure_pass
+
+    engine = work.context.resources.gpu if pass_.compute == "gpu" else work.context.resources.cpu
+    return measure_pass(
+        pass_,
+        samples=samples,
+        store=work.store,
+        limits=work.recipe.settings.limits,
+        roots=work.graph.roots,
+        workers=engine.workers_for(work.recipe),
+        wanted=[step.key for step in steps],
+        still_in=_still_in(work, pass_, samples),
+        provenance=work.provenance(dg.AssetKey([work.recipe.name, "stats"]), code_version=""),
+        progress=progress,
+    )
+
+
+def _still_in(work: _ShardWork, pass_: Pass, samples: Sequence[Sample]) -> Collection[str] | None:
+    """Samples that no earlier pass has dropped, by those of its tables that are there and up to date."""
+    earlier = work.graph.earlier_steps(pass_)
+    if not earlier:
+        return None
+    tables = {step.key: rows for step in earlier if (rows := work.read_current_table(step, samples)) is not None}
+    return still_in(earlier, samples, tables)
+
+
+def _stats_written(
+    work: _ShardWork, step: Step, samples: Sequence[Sample], result: "PassResult", *, num_videos: int
+) -> dg.MaterializeResult:
+    """Write one table, then say so: an event without its file would be a lie after a kill."""
+    asset = work.graph.stats(step)
+    rows = result.tables[step.key]
+    provenance = work.provenance(asset, code_version=step.measure_id)
+    path = work.store.write_stats(work.recipe.name, step.key, work.shard_key, rows, provenance)
+    checked = {key.asset_key for key in work.context.selected_asset_check_keys}
+    return dg.MaterializeResult(
+        asset_key=asset,
+        metadata={
+            **metadata.stats_figures(step, rows, result, num_videos=num_videos),
+            **metadata.path_figures({"table": path}),
+        },
+        data_version=dg.DataVersion(versions.table_version(rows)),
+        check_results=[checks.check_rows(asset, step, samples, rows)] if asset in checked else [],
+    )
+
+
+def _raise_errors(errors: Mapping[str, Exception]) -> None:
+    """Fail the step for the operators that are at fault, after the tables of the others were written."""
+    if not errors:
+        return
+    lines = [f"{step_key}: {type(error).__name__}: {error}" for step_key, error in errors.items()]
+    raise dg.Failure(
+        description="an operator failed; the tables of the others were written\n" + "\n".join(lines),
+        metadata={step_key: repr(error) for step_key, error in errors.items()},
+    ) from ExceptionGroup("operators failed", list(errors.values()))
+
+
+# --------------------------------------------------------------------------------------------- filtered and export
+
+
+def _filtered_asset(graph: RecipeGraph) -> dg.AssetsDefinition:
+    plan = graph.plan
+
+    @dg.asset(
+        key=graph.filtered,
+        group_name=graph.name,
+        partitions_def=graph.partitions,
+        deps=[graph.samples, *(graph.stats(step) for step in plan.steps)],
+        code_version=plan.bounds_id,
+        description=metadata.filtered_description(plan),
+        kinds={"parquet"},
+        tags=graph.tags,
+        metadata={
+            **metadata.recipe_metadata(plan.recipe),
+            "bounds_id": plan.bounds_id,
+            "dagster/column_schema": metadata.column_schema(VERDICTS),
+        },
+        check_specs=[checks.one_verdict_each(graph.filtered), checks.nothing_skipped_in_vain(graph.filtered)],
+        required_resource_keys={"store"},
+    )
+    def filtered(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        with _failing_clearly():
+            work = _ShardWork(graph, context)
+            samples = work.read_samples()
+            tables = work.read_tables(samples)
+            verdicts = decide(plan, samples, tables)
+            provenance = work.provenance(graph.filtered, code_version=plan.bounds_id)
+            path = work.store.write_verdicts(plan.recipe.name, work.shard_key, verdicts, provenance)
+            work.refresh_index()
+            summary = summarize(plan, verdicts)
+            return dg.MaterializeResult(
+                metadata={
+                    **metadata.verdict_figures(plan, verdicts, summary, seconds=work.seconds),
+                    **metadata.path_figures({"table": path}),
+                },
+                data_version=dg.DataVersion(versions.verdicts_version(samples, tables, verdicts)),
+                check_results=[
+                    checks.check_verdicts(graph.filtered, samples, verdicts),
+                    checks.check_skips(graph.filtered, verdicts),
+                ],
+            )
+
+    return filtered
+
+
+def _export_asset(graph: RecipeGraph) -> dg.AssetsDefinition:
+    recipe = graph.plan.recipe
+
+    @dg.asset(
+        key=graph.export,
+        group_name=graph.name,
+        partitions_def=graph.partitions,
+        deps=[graph.filtered],
+        code_version=versions.export_code_version(graph.plan),
+        description="The kept samples as Data-Juicer writes them, their stats, and every sample that left, with the "
+        "reason. Each shard adds its part; the files hold the parts of all shards.",
+        kinds={"parquet" if recipe.export_type == "parquet" else "json"},
+        tags=graph.tags,
+        metadata={
+            **metadata.recipe_metadata(recipe),
+            "export_path": dg.MetadataValue.path(str(recipe.export_path)),
+        },
+        check_specs=[checks.lines_are_samples_out(graph.export)],
+        required_resource_keys={"store"},
+    )
+    def export(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        with _failing_clearly():
+            from dj_assets.export import merge_parts, write_part
+
+            work = _ShardWork(graph, context)
+            samples = work.read_samples()
+            verdicts = work.read_verdicts(samples)
+            tables = work.read_tables(samples)
+            folder = work.store.export_parts(recipe.name)
+            part = write_part(graph.plan, work.shard_key, samples, verdicts, tables, folder)
+            merged = merge_parts(graph.plan, _shards_with_partition(work), folder)
+            return dg.MaterializeResult(
+                metadata=metadata.export_figures(part, merged, seconds=work.seconds),
+                check_results=[checks.check_lines_written(graph.export, part, num_samples=len(samples))],
+            )
+
+    return export
+
+
+def _shards_with_partition(work: _ShardWork) -> list[str]:
+    """Shards that belong into the final files: those of the dataset, in its order, that have a partition."""
+    registered = set(work.context.instance.get_dynamic_partitions(partitions_name(work.recipe.name)))
+    return [shard.key for shard in dataset_shards(work.recipe) if shard.key in registered]

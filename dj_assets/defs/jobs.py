@@ -1,0 +1,233 @@
+"""Run a recipe's assets in this process, shard by shard, and record every run in the Dagster instance."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster._core.events import RunFailureReason  # not exported; there is no other sign of an interrupt
+
+from dj_assets.decide import Summary, summarize
+from dj_assets.defs.abandoned import free_abandoned_runs, sign_of_life
+from dj_assets.defs.assets import RecipeGraph, build_recipe_defs
+from dj_assets.defs.partitions import register_shards
+from dj_assets.defs.progress import Listener, listening
+from dj_assets.defs.resources import CPU_POOL, GPU_POOL, project_resources
+from dj_assets.plan import Plan
+
+_log = logging.getLogger(__name__)
+
+# What goes wrong is in the report, and everything is in the event log; the console belongs to the caller.
+QUIET, TALKATIVE = ({"loggers": {"console": {"config": {"log_level": level}}}} for level in ("CRITICAL", "DEBUG"))
+
+NEVER_RETRIED = {"dagster/max_retries": "0"}
+"""Whoever runs a command runs it again; the daemon must not do so behind their back, after Ctrl-C least of all."""
+
+
+@dataclass(frozen=True)
+class ShardReport:
+    """What became of one shard.
+
+    failure: text for people, empty on success. traceback: where the failure is a bug rather than something to mend.
+    summary: counts of its verdicts; None where `filtered` was not reached or not asked for.
+    """
+
+    shard_key: str
+    run_id: str
+    success: bool
+    seconds: float
+    failure: str = ""
+    traceback: str = ""
+    summary: Summary | None = None
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """What became of a recipe. paths: the export's files as the last shard wrote them, by their short names."""
+
+    recipe: str
+    shards: tuple[ShardReport, ...]
+    seconds: float
+    paths: dict[str, Path]
+
+    @property
+    def failed(self) -> tuple[ShardReport, ...]:
+        return tuple(shard for shard in self.shards if not shard.success)
+
+    @property
+    def success(self) -> bool:
+        """Whether every shard went through; undecided samples are a success (see `summary`)."""
+        return not self.failed
+
+    @property
+    def summary(self) -> Summary | None:
+        """Counts over all shards that have verdicts; None where none has."""
+        return total_summary([shard.summary for shard in self.shards if shard.summary is not None])
+
+
+def total_summary(summaries: Sequence[Summary]) -> Summary | None:
+    """The sum of several shards' counts."""
+    if not summaries:
+        return None
+    dropped: Counter[str] = Counter()
+    undecided: Counter[str] = Counter()
+    for summary in summaries:
+        dropped.update(summary.dropped)
+        undecided.update(summary.undecided)
+    return Summary(
+        samples=sum(summary.samples for summary in summaries),
+        kept=sum(summary.kept for summary in summaries),
+        dropped=dict(dropped),
+        undecided=dict(undecided),
+    )
+
+
+def run_recipe(
+    plan: Plan,
+    *,
+    instance: dg.DagsterInstance,
+    store_root: Path,
+    shard_keys: Sequence[str] | None = None,
+    selection: dg.AssetSelection | Sequence[dg.AssetKey] | None = None,
+    on_progress: Listener | None = None,
+    on_shard: Callable[[str], None] | None = None,
+    verbose: bool = False,
+) -> RunReport:
+    """Materialize a recipe's assets for each shard, one run per shard, going on with the others when one fails.
+
+    shard_keys: default every shard of the dataset; all are registered as partitions first. selection: default all
+    assets of the recipe. on_progress: called for each `measure.Progress`. on_shard: called with each key before its
+    run. verbose: Dagster's log on the console. What the store knows already is not measured again, so running twice
+    is cheap. Raises `RecipeError` where there is no dataset, KeyboardInterrupt where the user ended it.
+    """
+    started_seconds = time.perf_counter()
+    current = register_shards(instance, plan)
+    for run_id in free_abandoned_runs(instance):
+        _log.warning("run %s had been killed; it is marked as failed now, and its pool slots are free", run_id)
+    _tell_who_holds_the_pools(instance)
+    runner = _Runner(plan, instance, store_root, selection, run_config=TALKATIVE if verbose else QUIET)
+    reports: list[ShardReport] = []
+    paths: dict[str, Path] = {}
+    with sign_of_life(store_root / "running") as tags, listening(on_progress):
+        for shard_key in current if shard_keys is None else shard_keys:
+            if on_shard is not None:
+                on_shard(shard_key)
+            result, report = runner.run(shard_key, tags)
+            reports.append(report)
+            paths.update(runner.exported_paths(result))
+    return RunReport(plan.recipe.name, tuple(reports), time.perf_counter() - started_seconds, paths)
+
+
+def _tell_who_holds_the_pools(instance: dg.DagsterInstance) -> None:
+    """A run waits for its slot without a word, so say beforehand whom it may have to wait for."""
+    storage = instance.event_log_storage
+    if not storage.supports_global_concurrency_limits:
+        return
+    for pool, info in storage.get_concurrency_infos([CPU_POOL, GPU_POOL]).items():
+        if info.slot_count and len(info.claimed_slots) >= info.slot_count:
+            holders = ", ".join(sorted({slot.run_id for slot in info.claimed_slots}))
+            _log.warning("pool %s is full; this waits until run %s is done with it", pool, holders)
+
+
+class _Runner:
+    """A recipe's job, resolved once for all shards (`dg.materialize` would resolve it again for each)."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        instance: dg.DagsterInstance,
+        store_root: Path,
+        selection: dg.AssetSelection | Sequence[dg.AssetKey] | None,
+        *,
+        run_config: dict[str, Any],
+    ) -> None:
+        self.plan = plan
+        self.graph = RecipeGraph(plan)
+        self.instance = instance
+        self.run_config = run_config
+        resources = project_resources(store_root)
+        self.store = resources["store"].open()
+        defs = dg.Definitions.merge(build_recipe_defs(plan), dg.Definitions(resources=resources))
+        self.job = defs.resolve_job_def(plan.recipe.name)
+        self.selected = self._resolve(defs, selection)
+
+    def _resolve(
+        self, defs: dg.Definitions, selection: dg.AssetSelection | Sequence[dg.AssetKey] | None
+    ) -> list[dg.AssetKey]:
+        if selection is None:
+            return self.graph.keys
+        chosen = selection if isinstance(selection, dg.AssetSelection) else dg.AssetSelection.assets(*selection)
+        return sorted(chosen.resolve(defs.resolve_asset_graph()))
+
+    def run(self, shard_key: str, tags: dict[str, str]) -> tuple[dg.ExecuteInProcessResult, ShardReport]:
+        """One run of the selected assets of one shard."""
+        started_seconds = time.perf_counter()
+        result = self.job.execute_in_process(
+            instance=self.instance,
+            partition_key=shard_key,
+            asset_selection=self.selected,
+            run_config=self.run_config,
+            raise_on_error=False,
+            tags={**tags, **NEVER_RETRIED},
+        )
+        if _was_interrupted(result):
+            raise KeyboardInterrupt(f"interrupted in shard {shard_key}")
+        failure, traceback = _failure(result)
+        report = ShardReport(
+            shard_key=shard_key,
+            run_id=result.run_id,
+            success=result.success,
+            seconds=time.perf_counter() - started_seconds,
+            failure=failure,
+            traceback=traceback,
+            summary=self._summary(result, shard_key),
+        )
+        return result, report
+
+    def _summary(self, result: dg.ExecuteInProcessResult, shard_key: str) -> Summary | None:
+        if not _materializations(result, self.graph.filtered):
+            return None
+        return summarize(self.plan, self.store.read_verdicts(self.plan.recipe.name, shard_key))
+
+    def exported_paths(self, result: dg.ExecuteInProcessResult) -> dict[str, Path]:
+        """Files that this run's export wrote, as its metadata names them."""
+        return {
+            name.removeprefix("path_"): Path(str(value.value))
+            for materialization in _materializations(result, self.graph.export)
+            for name, value in materialization.metadata.items()
+            if name.startswith("path_")
+        }
+
+
+def _materializations(result: dg.ExecuteInProcessResult, asset: dg.AssetKey) -> list[dg.AssetMaterialization]:
+    found = [event.materialization for event in result.get_asset_materialization_events()]
+    return [materialization for materialization in found if materialization.asset_key == asset]
+
+
+def _was_interrupted(result: dg.ExecuteInProcessResult) -> bool:
+    """Dagster takes Ctrl-C and SIGTERM for itself while a run lasts, and makes a failure of them."""
+    ends = [event for event in result.all_events if event.event_type == dg.DagsterEventType.RUN_FAILURE]
+    return any(event.job_failure_data.failure_reason == RunFailureReason.UNEXPECTED_TERMINATION for event in ends)
+
+
+def _failure(result: dg.ExecuteInProcessResult) -> tuple[str, str]:
+    """(text, traceback) of the steps that failed; both empty on success."""
+    texts: list[str] = []
+    tracebacks: list[str] = []
+    for event in result.get_step_failure_events():
+        data = event.step_failure_data
+        if data.user_failure_data is not None and data.user_failure_data.description:
+            texts.append(f"{event.step_key}: {data.user_failure_data.description}")
+        elif data.error is not None:
+            cause = data.error.cause or data.error
+            texts.append(f"{event.step_key}: {cause.message.strip()}")
+            tracebacks.append(cause.to_string())
+    if not texts and not result.success:
+        texts = [f"run {result.run_id} failed; its event log says why"]
+    return "\n".join(texts), "\n".join(tracebacks)

@@ -1,0 +1,228 @@
+"""What assets say about themselves in the UI: descriptions, columns, and the figures of each materialization.
+
+Every figure is a number under a name that does not change, so that Dagster plots it over the shards.
+"""
+
+from __future__ import annotations
+
+import statistics
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import yaml
+
+from dj_assets.decide import Summary
+from dj_assets.errors import STATUSES
+from dj_assets.plan import Plan, Step
+from dj_assets.recipe import Recipe, StepSource
+from dj_assets.samples import Sample
+from dj_assets.store.rows import Row, Verdict
+from dj_assets.store.schemas import SQL_TYPES, Table
+
+if TYPE_CHECKING:
+    from dj_assets.export import ExportResult, PartSummary
+    from dj_assets.measure import PassResult
+
+SHOWN_UNDECIDED = 10
+WHY_NOT = tuple(status for status in STATUSES if status != "ok")
+
+Metadata = dict[str, Any]
+
+
+def column_schema(table: Table) -> dg.TableSchema:
+    """A record file's columns as the UI shows them."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(column.name, SQL_TYPES[column.kind], description=column.doc) for column in table.columns
+        ]
+    )
+
+
+def source_of(plan: Plan, step: Step) -> StepSource:
+    """The step as the recipe spells it."""
+    return next(source for source in plan.recipe.steps if source.number == step.number)
+
+
+def recipe_metadata(recipe: Recipe, *, line: int | None = None) -> Metadata:
+    """Where an asset comes from: the recipe file, and the line in it that a click opens."""
+    file = Path(recipe.file).absolute()
+    found: Metadata = {"recipe": dg.MetadataValue.path(str(file)), "recipe_sha256": recipe.sha256}
+    if file.is_file():
+        found["dagster/code_references"] = _code_reference(file, line, f"recipe {recipe.name}")
+    return found
+
+
+def _code_reference(file: Path, line: int | None, label: str) -> dg.CodeReferencesMetadataValue:
+    with warnings.catch_warnings():
+        # Dagster calls these two classes beta and says so once per asset; the pin on its version covers it.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        place = dg.LocalFileCodeReference(file_path=str(file), line_number=line, label=label)
+        return dg.CodeReferencesMetadataValue(code_references=[place])
+
+
+def step_description(plan: Plan, step: Step) -> str:
+    """The operator's summary, and the step as the recipe spells it."""
+    source = source_of(plan, step)
+    given = yaml.safe_dump([{source.operator: dict(source.options) or None}], allow_unicode=True, sort_keys=False)
+    return f"{step.operator.summary}\n\n```yaml\n{given}```\n\nKeeps: {step.bounds_text or 'everything'}."
+
+
+def filtered_description(plan: Plan) -> str:
+    """The bounds of all steps, in recipe order."""
+    lines = [f"{step.number}. `{step.key}`: {step.bounds_text}" for step in plan.steps]
+    return "\n".join(
+        [
+            "One verdict per sample, *kept*, *dropped* by a named step or *undecided* for a stated reason, "
+            "from numbers that are already there. Decodes nothing.",
+            "",
+            *lines,
+        ]
+    )
+
+
+def samples_figures(samples: Sequence[Sample], *, seconds: float) -> Metadata:
+    """Figures of a `samples` table: samples, videos, bytes, and what cannot be measured by anybody."""
+    videos = [video for sample in samples for video in sample.videos]
+    counts: Counter[str] = Counter(video.status for video in videos)
+    lost = [(sample.sample_id, sample.status, sample.reason) for sample in samples if sample.status != "ok"] + [
+        (sample.sample_id, video.status, video.reason)
+        for sample in samples
+        for video in sample.videos
+        if video.status != "ok"
+    ]
+    return {
+        "dagster/partition_row_count": len(samples),
+        "rows": len(samples),
+        "videos": len(videos),
+        "distinct_videos": len({video.content_hash for video in videos if video.content_hash}),
+        "megabytes": round(sum(video.num_bytes for video in videos) / 1e6, 3),
+        "malformed_samples": sum(sample.status == "malformed" for sample in samples),
+        **{f"videos_{status}": counts[status] for status in WHY_NOT},
+        "seconds": round(seconds, 3),
+        "first_unmeasurable": _reasons(lost),
+    }
+
+
+def stats_figures(step: Step, rows: Sequence[Row], result: PassResult, *, num_videos: int) -> Metadata:
+    """Figures of one stats table: how many videos were measured, found, skipped and not measurable; the numbers.
+
+    num_videos: distinct videos that the pass measured, for all of its tables together.
+    """
+    by_place = {(row.sample_id, row.field, row.position): row for row in rows}.values()
+    counts: Counter[str] = Counter(row.fact.status for row in by_place)
+    lost = [
+        (row.sample_id, row.fact.status, row.fact.reason)
+        for row in by_place
+        if row.fact.status not in ("ok", "skipped")
+    ]
+    fresh = {row.fact.content_hash: row.fact for row in by_place if not row.reused}
+    return {
+        "dagster/partition_row_count": len(rows),
+        "rows": len(rows),
+        "videos": len(by_place),
+        "videos_ok": counts["ok"],
+        **{f"videos_{status}": counts[status] for status in WHY_NOT},
+        "videos_measured": sum(bool(fact.measured_at) for fact in fresh.values()),
+        "videos_reused": sum(row.reused for row in by_place),
+        **_number_figures(step, rows),
+        "cost_seconds": round(sum(fact.cost_seconds for fact in fresh.values()), 3),
+        **pass_figures(result, num_videos=num_videos),
+        "measure_id": step.measure_id,
+        "first_undecided": _reasons(lost),
+    }
+
+
+def _number_figures(step: Step, rows: Sequence[Row]) -> Metadata:
+    figures: Metadata = {}
+    for stat in step.operator.stats:
+        found = [row.fact.value for row in rows if row.fact.stat == stat.name]
+        values = [value for value in found if value is not None]
+        if values:
+            figures[f"{stat.name}_min"] = min(values)
+            figures[f"{stat.name}_median"] = statistics.median(values)
+            figures[f"{stat.name}_mean"] = statistics.fmean(values)
+            figures[f"{stat.name}_max"] = max(values)
+    return figures
+
+
+def pass_figures(result: PassResult, *, num_videos: int) -> Metadata:
+    """Figures that the tables of one pass share, since one decode served them all."""
+    per_minute = 60 * num_videos / result.seconds if result.seconds > 0 else 0.0
+    return {
+        "seconds": round(result.seconds, 3),
+        "pass_videos": num_videos,
+        "pass_decoded": result.decoded,
+        "pass_frames": result.frames,
+        "videos_per_minute": round(per_minute, 1),
+        "peak_worker_mb": round(result.peak_worker_mb),
+    }
+
+
+def verdict_figures(plan: Plan, verdicts: Sequence[Verdict], summary: Summary, *, seconds: float) -> Metadata:
+    """Figures of a `filtered` table: kept, dropped by step, undecided by reason; and the same as a table to read."""
+    undecided = [(v.sample_id, v.status, v.reason) for v in verdicts if v.outcome == "undecided"]
+    return {
+        "dagster/partition_row_count": len(verdicts),
+        "rows": len(verdicts),
+        "kept": summary.kept,
+        "kept_share": round(summary.kept / summary.samples, 4) if summary.samples else 0.0,
+        "dropped": sum(summary.dropped.values()),
+        **{f"dropped_by_{step.key}": summary.dropped.get(step.key, 0) for step in plan.steps},
+        "undecided": sum(summary.undecided.values()),
+        **{f"undecided_{status}": summary.undecided.get(status, 0) for status in WHY_NOT},
+        "seconds": round(seconds, 3),
+        "verdicts": dg.MetadataValue.md(verdict_table(plan, summary)),
+        "first_undecided": _reasons(undecided),
+    }
+
+
+def export_figures(part: PartSummary, merged: ExportResult, *, seconds: float) -> Metadata:
+    """Figures of an export: what this shard added, what the files hold now, and which shards they lack."""
+    return {
+        "dagster/partition_row_count": part.samples,
+        "rows": part.samples,
+        "kept": part.kept,
+        "dropped": sum(part.dropped.values()),
+        "set_aside": part.set_aside,
+        "files_samples": merged.samples,
+        "files_kept": merged.kept,
+        "files_dropped": sum(merged.dropped.values()),
+        "files_set_aside": merged.set_aside,
+        "shards_missing": len(merged.missing_shards),
+        "shards_stale": len(merged.stale_shards),
+        "seconds": round(seconds, 3),
+        **path_figures(merged.paths),
+    }
+
+
+def verdict_table(plan: Plan, summary: Summary) -> str:
+    """Markdown: one line per outcome and cause, the causes that never happened left out."""
+    lines = ["| outcome | because of | samples |", "|---|---|---:|", f"| kept | | {summary.kept} |"]
+    for step in plan.steps:
+        if summary.dropped.get(step.key):
+            lines.append(f"| dropped | {step.key}: {_cell(step.bounds_text)} | {summary.dropped[step.key]} |")
+    for status, count in summary.undecided.items():
+        if count:
+            lines.append(f"| undecided | {status} | {count} |")
+    return "\n".join(lines)
+
+
+def _reasons(lost: Iterable[tuple[str, str, str]]) -> dg.MarkdownMetadataValue:
+    found = list(lost)
+    lines = [f"- `{sample_id}` {status}: {_cell(reason)}" for sample_id, status, reason in found[:SHOWN_UNDECIDED]]
+    if len(found) > SHOWN_UNDECIDED:
+        lines.append(f"- … and {len(found) - SHOWN_UNDECIDED} more")
+    return dg.MetadataValue.md("\n".join(lines) or "none")
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def path_figures(paths: Mapping[str, Path]) -> Metadata:
+    """Paths of written files, one entry each."""
+    return {f"path_{name}": dg.MetadataValue.path(str(path)) for name, path in paths.items()}

@@ -1,0 +1,81 @@
+"""Where a project keeps its recipes, its store and its Dagster home; knows no Dagster, so that asking is cheap."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from dj_assets.errors import RecipeError
+
+RECIPE_SUFFIXES = (".yaml", ".yml")
+
+DEFAULT_INSTANCE_CONFIG = """\
+# Written by dj-assets for a project without a dagster.yaml of its own; edit it as you like.
+telemetry: {enabled: false}
+nux: {enabled: false}
+concurrency: {pools: {granularity: op, default_limit: 1}}
+run_monitoring: {enabled: true, free_slots_after_run_end_seconds: 30}
+"""
+
+
+def project_root() -> Path:
+    """The project's folder: `DJ_ASSETS_ROOT`, else the working directory. Absolute."""
+    return Path(os.environ.get("DJ_ASSETS_ROOT") or Path.cwd()).expanduser().absolute()
+
+
+def store_root() -> Path:
+    """The store's folder: `DJ_ASSETS_STORE`, else `.dj_assets/store` under the project root. Absolute."""
+    given = os.environ.get("DJ_ASSETS_STORE")
+    return Path(given).expanduser().absolute() if given else project_root() / ".dj_assets" / "store"
+
+
+def recipe_paths(root: Path) -> list[Path]:
+    """Every recipe file of a project, sorted by name; none where it has no `recipes` folder."""
+    folder = root / "recipes"
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.suffix in RECIPE_SUFFIXES and path.is_file())
+
+
+def dagster_home() -> Path:
+    """The folder of the Dagster instance, made ready to be used as `DAGSTER_HOME`.
+
+    `DAGSTER_HOME` where it is set; else the working directory where that has a `dagster.yaml`; else
+    `.dj_assets/dagster_home` under the working directory, created with a small configuration on first use.
+    """
+    given = os.environ.get("DAGSTER_HOME")
+    if given:
+        home = Path(given).expanduser()
+        if not home.is_absolute() or not home.is_dir():
+            raise RecipeError(
+                f"DAGSTER_HOME is {given!r}",
+                allowed="the absolute path of a folder that exists",
+                try_="create it, or unset DAGSTER_HOME to use the project's own",
+            )
+        return home
+    here = Path.cwd()
+    if (here / "dagster.yaml").is_file():
+        return here
+    home = here / ".dj_assets" / "dagster_home"
+    home.mkdir(parents=True, exist_ok=True)
+    config = home / "dagster.yaml"
+    if not config.exists():
+        config.write_text(DEFAULT_INSTANCE_CONFIG, encoding="utf-8")
+    return home
+
+
+def count_from_environment(name: str, default: int) -> int:
+    """A whole number of at least 1 from an environment variable. Raises `RecipeError` on anything else."""
+    given = os.environ.get(name)
+    if not given:
+        return default
+    if not given.isdecimal() or int(given) < 1:
+        raise RecipeError(f"{name} is {given!r}", allowed="a whole number, 1 or more", try_=f"unset it for {default}")
+    return int(given)
+
+
+def num_cores() -> int:
+    """Cores that this process may use, which in a container is less than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,49 @@
+"""A project's recipe files → one set of definitions; a broken file stays visible and takes no other down."""
+
+from __future__ import annotations
+
+import re
+import traceback
+from pathlib import Path
+
+import dagster as dg
+
+from dj_assets.defs.assets import broken_recipe_defs, build_recipe_defs
+from dj_assets.defs.project import recipe_paths, store_root
+from dj_assets.defs.resources import project_executor, project_resources
+from dj_assets.errors import RecipeError
+from dj_assets.plan import make_plan
+from dj_assets.recipe import load_recipe
+
+
+def build_project_defs(root: Path) -> dg.Definitions:
+    """The assets of every recipe under `root/recipes`, with the resources and the executor that they share."""
+    taken: dict[str, Path] = {}
+    parts = [_recipe_defs(path, taken) for path in recipe_paths(root)]
+    shared = dg.Definitions(resources=project_resources(store_root()), executor=project_executor())
+    return dg.Definitions.merge(shared, *parts)
+
+
+def _recipe_defs(path: Path, taken: dict[str, Path]) -> dg.Definitions:
+    """One file's assets, or the asset that shows its error. taken: names so far and the file that has each."""
+    name = re.sub(r"[^A-Za-z0-9_]", "_", path.stem)
+    try:
+        plan = make_plan(load_recipe(path))
+        name = plan.recipe.name
+        if name in taken:
+            raise RecipeError(
+                f"{path.name} and {taken[name].name} would both be recipe {name!r}",
+                allowed="file names that differ in letters, digits or _",
+                try_="rename one of them",
+                file=str(path),
+            )
+        taken[name] = path
+        return build_recipe_defs(plan)
+    except RecipeError as error:
+        text = str(error)
+    except Exception:
+        # A fault in one operator's module is no reason to hide every other recipe; it is shown in full instead.
+        text = traceback.format_exc()
+    free = next(free for free in [name, *(f"{name}_{n}" for n in range(2, 1000))] if free not in taken)
+    taken[free] = path
+    return broken_recipe_defs(free, path, text)

@@ -1,0 +1,134 @@
+"""What assets need from the machine: the store, worker processes for CPU and GPU, the Dagster instance itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+from dagster._core.instance.ref import InstanceRef  # the only way to lay a setting over a dagster.yaml
+from pydantic import Field
+
+from dj_assets.defs.project import count_from_environment, dagster_home, num_cores, store_root
+from dj_assets.errors import RecipeError
+from dj_assets.recipe import Recipe
+
+if TYPE_CHECKING:
+    from dj_assets.store.store import Store
+
+CPU_POOL = "cpu"
+GPU_POOL = "gpu"
+
+WITHOUT_LOG_CAPTURE = {
+    "compute_logs": {
+        "module": "dagster._core.storage.noop_compute_log_manager",
+        "class": "NoOpComputeLogManager",
+        "config": {},
+    }
+}
+"""Dagster's log capture turns a process's stdout and stderr into files that it follows with `tail`: right for a run
+worker, but on a command line it would take the terminal away from the progress bars."""
+
+
+class StoreResource(dg.ConfigurableResource):
+    """The store: every table, verdict and measured fact of a project."""
+
+    root: str = Field(description="folder of the store")
+
+    def open(self) -> Store:
+        """The store itself; cheap, since it only names a folder."""
+        from dj_assets.store.store import Store
+
+        return Store(Path(self.root))
+
+
+class CpuEngine(dg.ConfigurableResource):
+    """Worker processes of one pass over decoded frames or headers."""
+
+    workers: int = Field(default=0, description="at most so many worker processes per pass; 0: one per core")
+
+    def workers_for(self, recipe: Recipe) -> int:
+        """Worker processes for a recipe: what it asks for (`workers`, else `np`), capped by the machine."""
+        wanted = recipe.settings.workers or recipe.np
+        return max(1, min(wanted, self.workers or num_cores()))
+
+
+class GpuEngine(dg.ConfigurableResource):
+    """Worker processes of one pass that runs a model. Each holds a model of its own in the GPU's memory."""
+
+    workers: int = Field(default=1, description="worker processes per pass")
+
+    def workers_for(self, recipe: Recipe) -> int:
+        """Worker processes for a recipe; never more than it asks for itself."""
+        return max(1, min(self.workers, recipe.settings.workers or self.workers))
+
+
+def project_resources(root: Path | None = None) -> dict[str, Any]:
+    """The resources of every recipe, from the environment. root: of the store; default `store_root()`."""
+    return {
+        "store": StoreResource(root=str(root or store_root())),
+        "cpu": CpuEngine(workers=count_from_environment("DJ_ASSETS_CPU_WORKERS", num_cores())),
+        "gpu": GpuEngine(workers=count_from_environment("DJ_ASSETS_GPU_WORKERS", 1)),
+    }
+
+
+def project_executor() -> dg.ExecutorDefinition:
+    """How a run's steps are executed: `DJ_ASSETS_EXECUTOR`, `in_process` (default) or `multiprocess`.
+
+    In-process costs 1 s per run and keeps the passes of a shard one after the other. Multiprocess starts a process
+    per step (about 3 s each), and lets CPU and GPU passes overlap where `short_circuit` is off.
+    """
+    wanted = os.environ.get("DJ_ASSETS_EXECUTOR") or "in_process"
+    if wanted == "in_process":
+        return dg.in_process_executor
+    if wanted == "multiprocess":
+        # Nothing is preloaded: the fork server would otherwise hold torch for runs that only read headers.
+        return dg.multiprocess_executor.configured({"start_method": {"forkserver": {"preload_modules": []}}})
+    raise RecipeError(
+        f"DJ_ASSETS_EXECUTOR is {wanted!r}", allowed="in_process, multiprocess", try_="unset it for in_process"
+    )
+
+
+@contextmanager
+def project_instance() -> Iterator[dg.DagsterInstance]:
+    """The project's Dagster instance (see `dagster_home`), its pools limited, for runs in this process.
+
+    `DAGSTER_HOME` is set meanwhile, so that what this process starts finds the same instance.
+    """
+    home = str(dagster_home())
+    before = os.environ.get("DAGSTER_HOME")
+    os.environ["DAGSTER_HOME"] = home
+    try:
+        with dg.DagsterInstance.from_ref(InstanceRef.from_dir(home, overrides=WITHOUT_LOG_CAPTURE)) as instance:
+            set_pool_limits(instance)
+            yield instance
+    finally:
+        if before is None:
+            del os.environ["DAGSTER_HOME"]
+        else:
+            os.environ["DAGSTER_HOME"] = before
+
+
+def set_pool_limits(instance: dg.DagsterInstance) -> Mapping[str, int]:
+    """Make sure that the pools have their limits, which Dagster keeps in the instance's database, not in a file.
+
+    gpu: 1 pass at a time, `DJ_ASSETS_GPU_SLOTS`. cpu: as many passes as cores, `DJ_ASSETS_CPU_SLOTS`. A limit that
+    somebody has set by hand is left alone unless the environment variable says otherwise. Returns the limits that
+    now hold.
+    """
+    storage = instance.event_log_storage
+    if not storage.supports_global_concurrency_limits:
+        return {}
+    by_hand = {limit.name: limit.limit for limit in storage.get_pool_limits() if not limit.from_default}
+    limits: dict[str, int] = {}
+    for pool, variable, default in (
+        (GPU_POOL, "DJ_ASSETS_GPU_SLOTS", 1),
+        (CPU_POOL, "DJ_ASSETS_CPU_SLOTS", num_cores()),
+    ):
+        limits[pool] = count_from_environment(variable, by_hand.get(pool, default))
+        if by_hand.get(pool) != limits[pool]:
+            storage.set_concurrency_slots(pool, limits[pool])
+    return limits

@@ -1,0 +1,114 @@
+"""Versions for Dagster: code versions say what was asked for, data versions what came out.
+
+A data version is a digest of content without times and costs, so that making the same thing again makes nothing
+downstream stale.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from dj_assets.plan import Plan
+from dj_assets.samples import Sample, Video, dumps_record
+from dj_assets.store.rows import Row, Verdict
+
+NUMBER_LIBRARIES = ("dj-assets", "dagster", "av", "opencv-python-headless", "easyocr", "torch", "numpy")
+"""Packages whose version may explain a number."""
+
+
+def _digest(facts: Iterable[Any]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for fact in facts:
+        digest.update(json.dumps(fact, separators=(",", ":")).encode())
+        digest.update(b"\n")
+    return digest.hexdigest()
+
+
+def samples_code_version(plan: Plan) -> str:
+    """Digest of what decides which samples a shard holds and which files they may name."""
+    recipe, settings = plan.recipe, plan.recipe.settings
+    return _digest(
+        [
+            str(recipe.dataset_path),
+            [recipe.text_key, recipe.video_special_token, list(recipe.suffixes), list(plan.video_keys)],
+            [settings.shard_size, list(settings.roots), settings.limits.max_file_mb],
+        ]
+    )
+
+
+def export_code_version(plan: Plan) -> str:
+    """Digest of what decides which files an export writes, and how."""
+    recipe = plan.recipe
+    return _digest(
+        [
+            plan.bounds_id,
+            [str(recipe.export_path), recipe.export_type, recipe.export_shard_size],
+            [recipe.keep_stats_in_res_ds, recipe.keep_hashes_in_res_ds],
+            [recipe.settings.on_undecided, recipe.settings.export_paths],
+        ]
+    )
+
+
+def samples_version(samples: Sequence[Sample]) -> str:
+    """Digest of the records and of their videos' bytes. Times of modification do not count."""
+    return _digest(
+        [
+            sample.sample_id,
+            dumps_record(sample.record),
+            [sample.status, sample.reason, sample.raw],
+            [_video_facts(video) for video in sample.videos],
+        ]
+        for sample in samples
+    )
+
+
+def _video_facts(video: Video) -> list[Any]:
+    where = [video.field, video.position, video.given, video.path]
+    return [*where, video.content_hash, video.status, video.reason]
+
+
+def table_version(rows: Sequence[Row]) -> str:
+    """Digest of a stats table, without who computed it, when, and at what cost."""
+    return _digest(_row_facts(row) for row in rows)
+
+
+def _row_facts(row: Row) -> list[Any]:
+    fact = row.fact
+    return [
+        [row.sample_id, row.field, row.position, row.path, fact.content_hash],
+        [fact.operator, fact.measure_id, fact.stat, fact.value, fact.status, fact.reason],
+        [list(fact.window_values), list(fact.window_details)],
+    ]
+
+
+def verdicts_version(
+    samples: Sequence[Sample], tables: Mapping[str, Sequence[Row]], verdicts: Sequence[Verdict]
+) -> str:
+    """Digest of the verdicts and of everything else that an export reads.
+
+    With it the export follows from `filtered` alone, and the graph stays a chain that people can read.
+    """
+    return _digest(
+        [
+            samples_version(samples),
+            [[step, table_version(rows)] for step, rows in sorted(tables.items())],
+            [[v.sample_id, v.outcome, v.step, v.stat, list(v.values), v.bound, v.status] for v in verdicts],
+        ]
+    )
+
+
+@cache
+def library_versions() -> str:
+    """Versions of the packages behind the numbers, as `name version, …`; imports none of them."""
+    found = []
+    for name in NUMBER_LIBRARIES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    return ", ".join(found)

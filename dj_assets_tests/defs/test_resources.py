@@ -1,0 +1,136 @@
+"""Worker processes, pools, executor and instance, as the environment and the recipe ask for them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from dj_assets.defs import project
+from dj_assets.defs.resources import (
+    CpuEngine,
+    GpuEngine,
+    project_executor,
+    project_instance,
+    project_resources,
+    set_pool_limits,
+)
+from dj_assets.errors import RecipeError
+from dj_assets.recipe import Recipe, Settings
+
+
+def recipe(*, np: int = 4, workers: int | None = None) -> Recipe:
+    return Recipe(
+        name="clips",
+        file="clips.yaml",
+        sha256="",
+        dataset_path=Path("ds.jsonl"),
+        export_path=Path("res.jsonl"),
+        steps=(),
+        settings=Settings(workers=workers),
+        np=np,
+    )
+
+
+@pytest.mark.parametrize(
+    ("machine", "np", "workers", "expected"),
+    [
+        pytest.param(8, 4, None, 4, id="np, as in Data-Juicer"),
+        pytest.param(2, 4, None, 2, id="np capped by the machine"),
+        pytest.param(8, 4, 6, 6, id="workers overrule np"),
+        pytest.param(2, 4, 6, 2, id="workers capped by the machine"),
+    ],
+)
+def test_cpu_workers(machine: int, np: int, workers: int | None, expected: int) -> None:
+    assert CpuEngine(workers=machine).workers_for(recipe(np=np, workers=workers)) == expected
+
+
+@pytest.mark.parametrize(
+    ("machine", "workers", "expected"),
+    [
+        pytest.param(1, None, 1, id="one model unless asked otherwise"),
+        pytest.param(1, 8, 1, id="a recipe cannot load more models than the machine allows"),
+        pytest.param(4, None, 4, id="the machine allows four"),
+        pytest.param(4, 2, 2, id="the recipe wants fewer"),
+    ],
+)
+def test_gpu_workers(machine: int, workers: int | None, expected: int) -> None:
+    assert GpuEngine(workers=machine).workers_for(recipe(workers=workers)) == expected
+
+
+def test_resources_come_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DJ_ASSETS_STORE", str(tmp_path / "here"))
+    monkeypatch.setenv("DJ_ASSETS_CPU_WORKERS", "3")
+    monkeypatch.setenv("DJ_ASSETS_GPU_WORKERS", "2")
+    found = project_resources()
+    assert found["store"].open().root == tmp_path / "here"
+    assert (found["cpu"].workers, found["gpu"].workers) == (3, 2)
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "many", "1.5"])
+def test_a_count_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setenv("DJ_ASSETS_CPU_WORKERS", given)
+    with pytest.raises(RecipeError, match="DJ_ASSETS_CPU_WORKERS"):
+        project_resources(Path("store"))
+
+
+@pytest.mark.parametrize(
+    ("given", "name"), [("", "in_process"), ("in_process", "in_process"), ("multiprocess", "multiprocess")]
+)
+def test_the_executor_is_chosen_by_the_environment(monkeypatch: pytest.MonkeyPatch, given: str, name: str) -> None:
+    monkeypatch.setenv("DJ_ASSETS_EXECUTOR", given)
+    assert project_executor().name == name
+
+
+def test_an_unknown_executor_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DJ_ASSETS_EXECUTOR", "celery")
+    with pytest.raises(RecipeError, match="in_process, multiprocess"):
+        project_executor()
+
+
+def test_pool_limits_are_set_once_and_a_limit_set_by_hand_stays(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("DJ_ASSETS_GPU_SLOTS", raising=False)
+    monkeypatch.setenv("DJ_ASSETS_CPU_SLOTS", "3")
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        assert dict(set_pool_limits(instance)) == {"gpu": 1, "cpu": 3}
+        instance.event_log_storage.set_concurrency_slots("gpu", 4)
+        assert dict(set_pool_limits(instance)) == {"gpu": 4, "cpu": 3}
+        monkeypatch.setenv("DJ_ASSETS_GPU_SLOTS", "2")
+        assert dict(set_pool_limits(instance)) == {"gpu": 2, "cpu": 3}
+        limits = {limit.name: limit.limit for limit in instance.event_log_storage.get_pool_limits()}
+    assert limits == {"gpu": 2, "cpu": 3}
+
+
+def test_without_any_setting_the_instance_is_kept_in_the_project(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    monkeypatch.chdir(tmp_path)
+    for added in (["a"], ["b"]):
+        with project_instance() as instance:
+            assert Path(os.environ["DAGSTER_HOME"]) == tmp_path / ".dj_assets" / "dagster_home"
+            instance.add_dynamic_partitions("letters", added)
+            letters = instance.get_dynamic_partitions("letters")
+            assert not instance.telemetry_enabled
+    assert letters == ["a", "b"]
+    assert "DAGSTER_HOME" not in os.environ
+
+
+def test_a_dagster_yaml_in_the_working_directory_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    monkeypatch.chdir(tmp_path)
+    Path("dagster.yaml").write_text("storage: {sqlite: {base_dir: kept_here}}\n", encoding="utf-8")
+    with project_instance() as instance:
+        assert Path(os.environ["DAGSTER_HOME"]) == tmp_path
+        instance.add_dynamic_partitions("letters", ["a"])
+    assert (tmp_path / "kept_here").is_dir()
+
+
+def test_a_dagster_home_that_is_no_folder_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "nowhere"))
+    with pytest.raises(RecipeError, match="nowhere"):
+        project.dagster_home()
