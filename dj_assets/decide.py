@@ -39,9 +39,7 @@ def decide(plan: Plan, samples: Sequence[Sample], tables: Mapping[str, Sequence[
     return [_verdict(plan.steps, sample, facts) for sample in samples]
 
 
-def still_in(
-    steps: Sequence[Step], samples: Sequence[Sample], tables: Mapping[str, Sequence[Row]]
-) -> set[str]:
+def still_in(steps: Sequence[Step], samples: Sequence[Sample], tables: Mapping[str, Sequence[Row]]) -> set[str]:
     """Ids of the samples that no step has definitely dropped. Steps without a table are ignored."""
     facts = {step.key: facts_by_key(tables[step.key]) for step in steps if step.key in tables}
     decided = [step for step in steps if step.key in facts]
@@ -109,9 +107,7 @@ def summarize(plan: Plan, verdicts: Iterable[Verdict]) -> Summary:
             dropped[verdict.step] += 1
         else:
             undecided[verdict.status] += 1
-    return Summary(
-        kept + sum(dropped.values()) + undecided.total(), kept, dropped, dict(sorted(undecided.items()))
-    )
+    return Summary(kept + sum(dropped.values()) + undecided.total(), kept, dropped, dict(sorted(undecided.items())))
 
 
 def facts_by_key(rows: Iterable[Row]) -> dict[Key, Fact]:

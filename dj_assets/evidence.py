@@ -15,6 +15,7 @@ from dj_assets.errors import MediaError
 from dj_assets.frames import FramePlan, Look
 from dj_assets.measure import media_limits, spec_of
 from dj_assets.plan import Plan, Step
+from dj_assets.recipe import Recipe
 from dj_assets.samples import Sample, Video
 from dj_assets.store.rows import Row, Verdict
 from dj_assets.workers import PoolSpec, Task, call, resolve
@@ -65,6 +66,11 @@ def choose(
         left[verdict.outcome] -= bool(found)
         exhibits.extend(found)
     return exhibits
+
+
+def evidence_folder(recipe: Recipe) -> Path:
+    """Where a recipe's pictures go: `<export>_evidence` beside the export."""
+    return recipe.export_path.with_name(f"{recipe.export_path.stem}_evidence")
 
 
 def write_evidence(exhibits: Sequence[Exhibit], plan: Plan, *, roots: Sequence[Path], folder: Path) -> list[Path]:

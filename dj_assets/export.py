@@ -1,5 +1,4 @@
-"""Kept samples → JSONL, JSON or Parquet as Data-Juicer writes them; the others → a file that says why they
-left.
+"""Kept samples → JSONL, JSON or Parquet as Data-Juicer writes them; the others → a file that says why.
 
     res.jsonl           the kept samples                                one record per kept sample
     res_stats.jsonl     their stats, as upstream writes them            one line per kept sample, same order
@@ -336,7 +335,7 @@ def merge_parts(plan: Plan, shard_keys: Sequence[str], folder: Path) -> ExportRe
             raise _nothing_to_export(recipe, len(read))
         _remove_leftovers(recipe)
         main_files = _main_files(recipe, parts)
-        kept = sum(_replace_main(recipe, file, parts) for file in main_files)
+        kept = _replace_main(recipe, main_files, parts)
         counts = {
             name: _replace_lines(paths[name], (line for found in parts for line in found.lines(name)))
             for name in ("stats", "dropped")
@@ -441,12 +440,19 @@ def _main_files(recipe: Recipe, parts: Sequence[_Part]) -> list[_MainFile]:
     return files
 
 
-def _replace_main(recipe: Recipe, file: _MainFile, parts: Sequence[_Part]) -> int:
-    pieces = list(_pieces(parts, file.begin, file.end))
-    if recipe.export_type == "parquet":
-        return _replace_parquet(file.path, pieces, arrow_records.unify(found.schema() for found in parts))
-    lines = (line for found, begin, end in pieces for line in islice(found.lines("kept"), begin, end))
-    return _replace_lines(file.path, lines, is_array=recipe.export_type == "json")
+def _replace_main(recipe: Recipe, files: Sequence[_MainFile], parts: Sequence[_Part]) -> int:
+    """Write the main files. Returns the number of samples in them."""
+    is_parquet = recipe.export_type == "parquet"
+    schema = arrow_records.unify(found.schema() for found in parts) if is_parquet else None
+    count = 0
+    for file in files:
+        pieces = list(_pieces(parts, file.begin, file.end))
+        if is_parquet:
+            count += _replace_parquet(file.path, pieces, schema)
+        else:
+            lines = (line for found, begin, end in pieces for line in islice(found.lines("kept"), begin, end))
+            count += _replace_lines(file.path, lines, is_array=recipe.export_type == "json")
+    return count
 
 
 def _pieces(parts: Sequence[_Part], begin: int, end: int) -> Iterator[tuple[_Part, int, int]]:

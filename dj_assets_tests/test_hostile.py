@@ -186,7 +186,7 @@ def test_thirty_lines(tmp_path: Path, web_server: tuple[str, list[str]]) -> None
     verdicts = {record["__dj__verdict__"]["sample_id"]: record["__dj__verdict__"] for record in left}
     assert len(verdicts) == len(left), "every line once"
     for number, (line, expected) in enumerate(lines, start=1):
-        verdict = verdicts.get(f"ds:{number}")
+        verdict = verdicts.get(f"ds.jsonl:{number}")
         if expected == "kept":
             assert verdict is None, (line, verdict)
         elif expected == "dropped":

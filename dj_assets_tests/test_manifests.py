@@ -179,6 +179,8 @@ def test_an_archive_that_breaks_off_gives_what_could_be_read_and_one_fault(tmp_p
     assert sound(found[:-1]) == records[: len(found) - 1]
     assert (found[-1].number, found[-1].fault[:27]) == (len(found), "the compressed data breaks ")
     assert num_entries(path) == len(found)
+    assert list(entries(path, len(found) - 1)) == found[-1:]
+    assert list(entries(path, len(found))) == []
 
 
 def test_what_is_not_compressed_at_all_is_one_fault(tmp_path: Path) -> None:

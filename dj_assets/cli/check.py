@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from dj_assets.cli.console import console, counted, print_lines, print_table
-from dj_assets.cli.exits import CANNOT_BE_RIGHT, EXIT_CODES
-from dj_assets.cli.verbosity import verbose_option
+from dj_assets.cli.exits import CANNOT_BE_RIGHT, EXIT_CODES, FAILED
+from dj_assets.cli.verbosity import is_verbose, verbose_option
 from dj_assets.errors import RecipeError, RecipeErrors
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from dj_assets.operators._contract import Operator
     from dj_assets.plan import Plan
     from dj_assets.recipe import Recipe
 
@@ -36,63 +37,61 @@ Examples:
 def command(recipes: tuple[str, ...], lists_operators: bool) -> None:
     """Check recipes, by default all of recipes/.
 
-    Nothing is decoded. Every fault is shown with file, line, step and option. A dataset that is not there is a warning.
+    Nothing is decoded. Every fault is shown with file, line, step and option. A dataset that is not there is a
+    warning.
     """
     out = console()
     if lists_operators:
-        _print_operators(out)
+        from dj_assets.cli.operator_list import print_operators
+
+        print_operators(out)
         return
-    num_broken = _check(out, recipes or _own_recipes())
-    if num_broken:
-        print_lines(console(stderr=True), [f"{counted(num_broken, 'recipe')} cannot be right"])
-        click.get_current_context().exit(CANNOT_BE_RIGHT)
+    findings = refuse_same_names([find(path) for path in recipes or _own_recipes()])
+    _print(out, findings)
+    broken = [finding for finding in findings if finding.is_broken]
+    if broken:
+        print_lines(console(stderr=True), [f"{counted(len(broken), 'recipe')} cannot be right"])
+        click.get_current_context().exit(FAILED if any(one.is_bug for one in broken) else CANNOT_BE_RIGHT)
 
 
-def _own_recipes() -> list[str]:
-    from dj_assets.defs.project import project_root, recipe_paths
+@dataclass(frozen=True)
+class Finding:
+    """One recipe checked. errors: whole texts, none where it is right. is_bug: whether an operator's own code failed.
+    name, num_steps: None where it could not be read so far."""
 
-    paths = [str(_shown(path)) for path in recipe_paths(project_root())]
-    if not paths:
-        raise RecipeError(
-            f"no recipes in {project_root() / 'recipes'}",
-            allowed="*.yaml in the folder recipes of the project",
-            try_="run it in the project's folder, or name the recipes: dj-assets check a.yaml",
-        )
-    return paths
+    path: str
+    name: str | None = None
+    num_steps: int | None = None
+    errors: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+    is_bug: bool = False
 
+    @property
+    def is_broken(self) -> bool:
+        return bool(self.errors)
 
-def _shown(path: Path) -> Path:
-    """Relative to the working directory where it lies below, as people type it."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-
-
-def _check(out: Console, paths: Sequence[str]) -> int:
-    """Print a table of the recipes and then every remark. Returns how many recipes are broken."""
-    rows: list[tuple[str, ...]] = []
-    remarks: list[str] = []
-    num_broken = 0
-    for path in paths:
-        try:
-            plan = _plan(path)
-        except RecipeError as error:
-            num_broken += 1
-            faults = error.errors if isinstance(error, RecipeErrors) else [error]
-            rows.append((path, "", counted(len(faults), "error")))
-            remarks.extend(str(fault) for fault in faults)
-        else:
-            found = list(_remarks(path, plan))
-            rows.append((path, str(len(plan.steps)), "ok" + (f", {counted(len(found), 'remark')}" if found else "")))
-            remarks.extend(found)
-    print_table(out, ("recipe", "steps", "result"), rows, numbers=("steps",))
-    print_lines(out, [line for remark in remarks for line in (remark, "")])
-    return num_broken
+    @property
+    def result(self) -> str:
+        """For the table: `ok`, or counts."""
+        if self.errors:
+            return counted(len(self.errors), "error")
+        return f"ok, {counted(len(self.remarks), 'remark')}" if self.remarks else "ok"
 
 
-def _plan(path: str) -> Plan:
+def find(path: str) -> Finding:
+    """Check one recipe."""
     from dj_assets.plan import make_plan
     from dj_assets.recipe import load_recipe
 
-    return make_plan(load_recipe(path))
+    try:
+        plan = make_plan(load_recipe(path))
+    except RecipeError as error:
+        faults = error.errors if isinstance(error, RecipeErrors) else [error]
+        return Finding(path, errors=tuple(str(fault) for fault in faults))
+    except Exception as error:  # in an operator's module: it must not hide what is to be said of the other recipes
+        shown = traceback.format_exc() if is_verbose() else "  (--verbose shows the traceback)"
+        return Finding(path, errors=(f"{path}: {type(error).__name__}: {error}\n{shown}",), is_bug=True)
+    return Finding(path, plan.recipe.name, len(plan.steps), remarks=tuple(_remarks(path, plan)))
 
 
 def _remarks(path: str, plan: Plan) -> Iterator[str]:
@@ -104,7 +103,7 @@ def _remarks(path: str, plan: Plan) -> Iterator[str]:
 
 
 def missing_dataset(recipe: Recipe) -> str:
-    """Why there is no dataset at `dataset_path`; empty where there is one. Counts nothing, so it is quick."""
+    """Why there is no dataset at `dataset_path`; empty where there is one. Counts no samples, so it is quick."""
     from dj_assets.samples import dataset_root, find_drops
 
     path = recipe.dataset_path
@@ -112,44 +111,54 @@ def missing_dataset(recipe: Recipe) -> str:
     if path.exists() or any(True for _ in root.glob(str(path.relative_to(root)))):
         return ""
     try:
-        find_drops(recipe.dataset_path, suffixes=recipe.suffixes)
+        find_drops(path, suffixes=recipe.suffixes)
     except RecipeError as error:
         return error.one_line()
     return ""
 
 
-# --- operators
+def refuse_same_names(findings: Sequence[Finding]) -> list[Finding]:
+    """Add an error to each recipe whose name another of the same folder has: `a-b.yaml` and `a_b.yaml`."""
+    taken: dict[tuple[Path, str], str] = {}
+    checked = []
+    for finding in findings:
+        if finding.name is not None:
+            key = (Path(finding.path).absolute().parent, finding.name)
+            first = taken.setdefault(key, finding.path)
+            if Path(first).absolute() != Path(finding.path).absolute():
+                clash = RecipeError(
+                    f"{first} is recipe {finding.name!r} as well",
+                    allowed="file names that differ in letters, digits or _",
+                    try_="rename one of them",
+                    file=finding.path,
+                )
+                finding = replace(finding, errors=(*finding.errors, str(clash)))
+        checked.append(finding)
+    return checked
 
 
-def _print_operators(out: Console) -> None:
-    from dj_assets import operators
+def _own_recipes() -> list[str]:
+    from dj_assets.defs.project import project_root, recipe_paths
 
-    known = [operators.get(name) for name in operators.names()]
-    rows = [(operator.name, operator.compute, operator.summary) for operator in known]
-    print_table(out, ("operator", "pass", "keeps or drops videos by"), rows)
-    for operator in known:
-        options = [*_param_rows(operator), *_bound_rows(operator)]
-        print_table(out, (operator.name, "default", "moves", "meaning"), options)
-
-
-def _param_rows(operator: Operator) -> Iterator[tuple[str, ...]]:
-    for name, info in operator.params.model_fields.items():
-        default = "required" if info.is_required() else _text(info.get_default(call_default_factory=True))
-        yield name, default, "the number", info.description or ""
+    paths = [str(_as_typed(path)) for path in recipe_paths(project_root())]
+    if not paths:
+        raise RecipeError(
+            f"there are no recipes in {project_root() / 'recipes'}",
+            allowed="*.yaml in the folder recipes of the project",
+            try_="run it in the project's folder, or name the recipes: dj-assets check a.yaml",
+        )
+    return paths
 
 
-def _bound_rows(operator: Operator) -> Iterator[tuple[str, ...]]:
-    units = {stat.name: stat.unit for stat in operator.stats}
-    for bound in operator.bounds:
-        meaning = f"{bound.stat} at {'least' if bound.side == 'min' else 'most'} this ({units[bound.stat]})"
-        yield bound.option, _number(bound.default), "the verdict", f"{meaning}{': ' if bound.help else ''}{bound.help}"
+def _as_typed(path: Path) -> Path:
+    """Relative to the working directory where it lies below."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def _text(value: Any) -> str:
-    import json
-
-    return json.dumps(value, ensure_ascii=False, default=str)
-
-
-def _number(value: float) -> str:
-    return "no limit" if abs(value) >= 2**63 - 1 else f"{value:g}"
+def _print(out: Console, findings: Sequence[Finding]) -> None:
+    """A table of the recipes, then every error and remark in full."""
+    rows = [(one.path, "" if one.num_steps is None else str(one.num_steps), one.result) for one in findings]
+    print_table(out, ("recipe", "steps", "result"), rows, numbers=("steps",))
+    for finding in findings:
+        for text in (*finding.errors, *finding.remarks):
+            print_lines(out, [text, ""])

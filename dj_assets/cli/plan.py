@@ -108,9 +108,7 @@ def _print_forecast(out: Console, made: RecipePlan, dataset: Dataset, forecast: 
     examples = [(path, status, reason) for status, some in forecast.examples.items() for path, reason in some.items()]
     print_table(out, ("cannot open, for example", "status", "reason"), examples)
     if forecast.malformed:
-        print_lines(
-            out, [f"{counted(forecast.malformed, 'sample')} malformed: lines of the manifest that are no sample"]
-        )
+        print_lines(out, [f"{counted(forecast.malformed, 'sample')} malformed: manifest lines that are no samples"])
     print_lines(out, [_pass_line(made.recipe, one) for one in forecast.passes])
 
 

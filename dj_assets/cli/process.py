@@ -76,8 +76,8 @@ def _run(plan: Plan, err: Console, *, num_shards: int) -> tuple[RunReport, Outco
             on_progress=view,
             verbose=is_verbose(),
         )
-    done = [shard.shard_key for shard in report.shards if shard.success]
-    return report, gather(plan, Store(store_root()), done)
+    decided = [shard.shard_key for shard in report.shards if shard.summary is not None]
+    return report, gather(plan, Store(store_root()), decided)
 
 
 def exit_code(plan: Plan, report: RunReport) -> int:
@@ -105,7 +105,8 @@ def _print_closing(out: Console, plan: Plan, report: RunReport, outcome: Outcome
     runs = [(run.shard_key, run.run_id, f"{run.seconds:.1f}") for run in report.shards]
     shown = runs if len(runs) <= MOST_RUNS else [*runs[:MOST_RUNS], (f"... and {len(runs) - MOST_RUNS} more", "", "")]
     print_table(out, ("shard", "Dagster run", "seconds"), shown, numbers=("seconds",))
-    print_lines(out, [f"{counted(len(report.shards), 'shard')} in {report.seconds:.1f} s"])
+    failed = f", {len(report.failed)} failed" if report.failed else ""
+    print_lines(out, [f"{counted(len(report.shards), 'shard')} in {report.seconds:.1f} s{failed}"])
 
 
 def _verdict_rows(plan: Plan, report: RunReport) -> Iterator[tuple[str, str, str]]:
@@ -128,8 +129,8 @@ def _print_loss(err: Console, plan: Plan, report: RunReport) -> None:
         if shard.traceback:
             print_lines(err, [shard.traceback if is_verbose() else "  (--verbose shows the traceback)"])
     if report.failed:
-        runs = counted(len(report.failed), "run")
-        print_lines(err, [f"  try: dj-assets ui, which shows the log of the failed {runs}; then process again"])
+        logs = "each failed run" if len(report.failed) > 1 else "the failed run"
+        print_lines(err, [f"  see: dj-assets ui, for the whole log of {logs}; what was measured is kept"])
     elif lost := _set_aside(plan, report):
         print_lines(
             err,

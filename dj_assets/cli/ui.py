@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 import click
 
 from dj_assets.cli.console import console, counted, print_lines
-from dj_assets.cli.exits import OK
 from dj_assets.cli.interrupts import other_signals_as_ctrl_c
 from dj_assets.cli.verbosity import is_verbose, quiet_libraries, verbose_option
 from dj_assets.errors import DjAssetsError, RecipeError
@@ -69,8 +68,7 @@ def command(port: int, host: str) -> None:
         home = _prepare_instance(err)
         if host not in ("127.0.0.1", "localhost", "::1"):
             print_lines(err, [f"warning: Dagster asks nobody for a password, and {host} can be reached by others"])
-        code = _serve(console(), workspace, home, host=host, port=port)
-    click.get_current_context().exit(code)
+        _serve(console(), workspace, home, host=host, port=port)
 
 
 def find_workspace(folder: Path) -> Path:
@@ -140,6 +138,8 @@ def _register_shards(instance: object) -> Iterator[str]:
             shards = register_shards(instance, plan)  # type: ignore[arg-type]
         except RecipeError as error:
             yield f"warning: {path.name}: {error.one_line()}"
+        except Exception as error:  # in an operator's module: the asset graph shows it and keeps the other recipes
+            yield f"warning: {path.name}: {type(error).__name__}: {error}"
         else:
             yield f"{plan.recipe.name}: {counted(len(shards), 'shard')}"
 
@@ -147,8 +147,7 @@ def _register_shards(instance: object) -> Iterator[str]:
 # --- the two processes
 
 
-def _serve(out: Console, workspace: Path, home: Path, *, host: str, port: int) -> int:
-    """Run both until one ends or the user ends them. Returns the exit code."""
+def _serve(out: Console, workspace: Path, home: Path, *, host: str, port: int) -> None:
     level = "info" if is_verbose() else "warning"
     common = ["-w", str(workspace), "--log-level", level, "--code-server-log-level", level]
     commands = {
@@ -156,17 +155,26 @@ def _serve(out: Console, workspace: Path, home: Path, *, host: str, port: int) -
         "the daemon": ["dagster._daemon", "run", *common],
     }
     url = f"http://{_address(host)}:{port}"
+    run_together(out, commands, environment={**os.environ, "DAGSTER_HOME": str(home)}, url=url, alive="/server_info")
+
+
+def run_together(
+    out: Console, commands: Mapping[str, Sequence[str]], *, environment: Mapping[str, str], url: str, alive: str
+) -> None:
+    """Run Python modules until the user ends them. alive: path under `url` that answers once they are up.
+
+    Raises `DjAssetsError` where one of them ends by itself, after the others were stopped.
+    """
     print_lines(out, ["Starting Dagster ..."])
-    with _processes(commands, {**os.environ, "DAGSTER_HOME": str(home)}) as running:
+    with _processes(commands, environment) as running:
         try:
-            _wait_until_up(f"{url}/server_info", running)
+            _wait_until_up(url + alive, running)
             print_lines(out, [f"Dagster is at {url} (Ctrl-C stops it)"])
             while True:
                 _raise_if_ended(running)
                 time.sleep(LOOK_EVERY_SECONDS)
         except KeyboardInterrupt:
             print_lines(out, ["Stopping Dagster ..."])
-    return OK
 
 
 def _address(host: str) -> str:

@@ -39,6 +39,7 @@ def build_recipe_defs(plan: Plan) -> dg.Definitions:
         *(_pass_assets(graph, pass_) for pass_ in plan.passes),
         _filtered_asset(graph),
         _export_asset(graph),
+        *([_evidence_asset(graph)] if graph.draws_evidence else []),
     ]
     job = dg.define_asset_job(
         plan.recipe.name,
@@ -90,8 +91,19 @@ class RecipeGraph:
         return dg.AssetKey([self.name, "export"])
 
     @property
+    def evidence(self) -> dg.AssetKey:
+        return dg.AssetKey([self.name, "evidence"])
+
+    @property
+    def draws_evidence(self) -> bool:
+        """Whether the recipe asks for pictures."""
+        wanted = self.plan.recipe.settings.evidence
+        return wanted.kept > 0 or wanted.dropped > 0
+
+    @property
     def keys(self) -> list[dg.AssetKey]:
-        return [self.samples, *(self.stats(step) for step in self.plan.steps), self.filtered, self.export]
+        stats = [self.stats(step) for step in self.plan.steps]
+        return [self.samples, *stats, self.filtered, self.export, *([self.evidence] if self.draws_evidence else [])]
 
     @cached_property
     def partitions(self) -> dg.DynamicPartitionsDefinition:
@@ -463,6 +475,38 @@ def _export_asset(graph: RecipeGraph) -> dg.AssetsDefinition:
             )
 
     return export
+
+
+def _evidence_asset(graph: RecipeGraph) -> dg.AssetsDefinition:
+    recipe = graph.plan.recipe
+
+    @dg.asset(
+        key=graph.evidence,
+        group_name=graph.name,
+        partitions_def=graph.partitions,
+        deps=[graph.filtered],
+        description="Pictures that explain verdicts: text boxes on frames, flow as colour, with values and bounds. "
+        "How many is the recipe's `dj_assets: evidence`.",
+        kinds={"jpeg"},
+        tags=graph.tags,
+        metadata=metadata.recipe_metadata(recipe),
+        pool=CPU_POOL,
+        required_resource_keys={"store"},
+    )
+    def evidence(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        with _failing_clearly():
+            from dj_assets.evidence import choose, evidence_folder, write_evidence
+
+            work = _ShardWork(graph, context)
+            samples = work.read_samples()
+            exhibits = choose(graph.plan, samples, work.read_verdicts(samples), work.read_tables(samples))
+            folder = evidence_folder(recipe) / work.shard_key
+            paths = write_evidence(exhibits, graph.plan, roots=graph.roots, folder=folder)
+            return dg.MaterializeResult(
+                metadata=metadata.evidence_figures(paths, folder, num_exhibits=len(exhibits), seconds=work.seconds)
+            )
+
+    return evidence
 
 
 def _shards_with_partition(work: _ShardWork) -> list[str]:

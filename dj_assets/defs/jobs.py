@@ -120,7 +120,8 @@ def run_recipe(
                 on_shard(shard_key)
             result, report = runner.run(shard_key, tags)
             reports.append(report)
-            paths.update(runner.exported_paths(result))
+            # Not merged: a growing export that is cut by size names its files anew (`kept-00-of-02`).
+            paths = runner.exported_paths(result) or paths
     return RunReport(plan.recipe.name, tuple(reports), time.perf_counter() - started_seconds, paths)
 
 

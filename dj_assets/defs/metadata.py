@@ -5,6 +5,7 @@ Every figure is a number under a name that does not change, so that Dagster plot
 
 from __future__ import annotations
 
+import base64
 import statistics
 import warnings
 from collections import Counter
@@ -197,6 +198,26 @@ def export_figures(part: PartSummary, merged: ExportResult, *, seconds: float) -
         "seconds": round(seconds, 3),
         **path_figures(merged.paths),
     }
+
+
+MAX_PREVIEW_BYTES = 150_000
+"""A picture in metadata is stored twice and sent with every poll of the asset's page."""
+
+
+def evidence_figures(paths: Sequence[Path], folder: Path, *, num_exhibits: int, seconds: float) -> Metadata:
+    """Figures of drawn evidence, the first sheet of each outcome shown where it is small enough."""
+    figures: Metadata = {
+        "sheets": len(paths),
+        "not_drawn": num_exhibits - len(paths),
+        "seconds": round(seconds, 3),
+        "folder": dg.MetadataValue.path(str(folder)),
+    }
+    for outcome in ("kept", "dropped"):
+        sheet = next((path for path in paths if path.parent.name == outcome), None)
+        if sheet is not None and sheet.stat().st_size <= MAX_PREVIEW_BYTES:
+            encoded = base64.b64encode(sheet.read_bytes()).decode()
+            figures[outcome] = dg.MetadataValue.md(f"![{sheet.stem}](data:image/jpeg;base64,{encoded})")
+    return figures
 
 
 def verdict_table(plan: Plan, summary: Summary) -> str:

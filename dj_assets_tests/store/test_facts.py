@@ -221,7 +221,7 @@ def test_compaction_keeps_every_fact(store: Store) -> None:
 
 
 def test_compacted_files_stay_for_their_readers_and_then_go(store: Store) -> None:
-    """DuckDB lists a folder and opens its files later: removed at once, they failed 2 of 3 queries of a reader."""
+    """DuckDB lists a folder and opens its files later: removed at once, nearly half of its queries failed."""
     old = [path for number in range(3) for path in store.append_facts([a_fact(number)], PROVENANCE)]
     merged = store.compact_facts(OPERATOR, MEASURE, old)
     assert store.sweep() == []

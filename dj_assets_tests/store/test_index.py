@@ -71,11 +71,15 @@ def test_questions(filled: Store, sql: str, answer: list) -> None:
     assert query(filled.index_path, sql) == answer
 
 
+ASK = """
+import duckdb, sys
+connection = duckdb.connect("duckdb:" + sys.argv[1], read_only=True)
+print(connection.execute(sys.argv[2]).fetchall())
+"""
+
+
 def test_any_process_in_any_folder_may_ask(filled: Store, tmp_path: Path) -> None:
-    code = (
-        "import duckdb, sys; print(duckdb.connect('duckdb:' + sys.argv[1], read_only=True).sql(sys.argv[2]).fetchall())"
-    )
-    asked = [sys.executable, "-c", code, str(filled.index_path), "SELECT count(*), max(path) FROM stats"]
+    asked = [sys.executable, "-c", ASK, str(filled.index_path), "SELECT count(*), max(path) FROM stats"]
     for folder in (tmp_path, Path("/")):
         done = subprocess.run(asked, cwd=folder, capture_output=True, text=True, check=True)
         assert done.stdout.strip() == "[(2, '/videos/2.mp4')]"

@@ -1,0 +1,130 @@
+"""What `plan` foretells, on plans, samples and stored facts made by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+import pytest
+
+from dj_assets.cli.forecast import Forecast, Forecaster, PassForecast, StepForecast
+from dj_assets.operators._contract import Compute, Operator, Scores
+from dj_assets.plan import Pass, Plan, StatRange, Step
+from dj_assets.samples import Sample
+from dj_assets.store.rows import Fact
+from dj_assets_tests.plans import a_plan, a_sample, a_step
+
+SHORT = a_step("video_duration_filter", StatRange("video_duration", 1.0, 9.0))
+MOTION = a_step("video_motion_score_filter", StatRange("video_motion_score", 2.0, 99.0), number=2)
+
+Known = Mapping[tuple[str, str], tuple[float | None, float]]
+"""(step key, content hash) -> (value, cost in seconds)."""
+
+
+def two_passes(*, short_circuit: bool = True) -> Plan:
+    """Duration from headers, then motion from frames."""
+    plan = a_plan(SHORT, MOTION, short_circuit=short_circuit)
+    return replace(plan, passes=(Pass("header", (SHORT,)), Pass("cpu", (_on_frames(MOTION),))))
+
+
+def _on_frames(step: Step) -> Step:
+    operator: Operator = replace(
+        step.operator, compute="cpu", read=None, plan=lambda info, params: None, score=lambda *_: Scores(None)
+    )
+    return replace(step, operator=operator)
+
+
+def samples(**contents: str) -> list[Sample]:
+    """One sample per keyword: path -> content hash, or a status after an exclamation mark. Every file has 100 bytes."""
+    made = []
+    for number, (path, content) in enumerate(contents.items(), 1):
+        sample = a_sample(number, path)
+        [video] = sample.videos
+        fields = {"status": content[1:]} if content.startswith("!") else {"content_hash": content, "num_bytes": 100}
+        made.append(replace(sample, videos=(replace(video, **fields),)))
+    return made
+
+
+def foretell(plan: Plan, *shards: list[Sample], known: Known | None = None) -> Forecast:
+    def find_facts(operator: str, measure_id: str, hashes: Collection[str]) -> dict[str, tuple[Fact, ...]]:
+        return {
+            content: (
+                Fact(content, operator, measure_id, step.operator.stats[0].name, value, cost_seconds=cost)
+                if value is not None
+                else Fact(content, operator, measure_id, step.operator.stats[0].name, None, status="unreadable"),
+            )
+            for (key, content), (value, cost) in (known or {}).items()
+            for step in plan.steps
+            if step.key == key and step.measure_id == measure_id and content in hashes
+        }
+
+    forecaster = Forecaster(plan, find_facts)
+    for shard in shards:
+        forecaster.add(shard)
+    return forecaster.forecast
+
+
+def counts(forecast: Forecast, compute: Compute) -> dict[str, int]:
+    [one] = [one for one in forecast.passes if one.pass_.compute == compute]
+    [step] = one.steps
+    sizes = {"reuse": len(step.reuse), "measure": len(step.measure), "maybe": step.num_maybe, "skip": len(step.skip)}
+    return {name: count for name, count in sizes.items() if count}
+
+
+def test_with_an_empty_store_everything_is_measured_the_second_pass_perhaps() -> None:
+    forecast = foretell(two_passes(), samples(a="A", b="B"))
+    assert counts(forecast, "header") == {"measure": 2}
+    assert counts(forecast, "cpu") == {"measure": 2, "maybe": 2}
+    assert [one.num_decodes for one in forecast.passes] == [0, 2]
+
+
+def test_known_numbers_that_drop_a_sample_spare_its_decode_and_those_that_do_not_make_it_certain() -> None:
+    known = {(SHORT.key, "A"): (0.5, 1.0), (SHORT.key, "B"): (5.0, 1.0)}
+    forecast = foretell(two_passes(), samples(a="A", b="B", c="C"), known=known)
+    assert counts(forecast, "header") == {"reuse": 2, "measure": 1}
+    assert counts(forecast, "cpu") == {"measure": 2, "maybe": 1, "skip": 1}
+
+
+def test_without_short_circuit_every_video_is_measured_for_certain() -> None:
+    forecast = foretell(two_passes(short_circuit=False), samples(a="A"), known={(SHORT.key, "A"): (0.5, 1.0)})
+    assert counts(forecast, "cpu") == {"measure": 1}
+
+
+def test_a_content_counts_once_however_often_and_in_however_many_shards_it_is_listed() -> None:
+    forecast = foretell(two_passes(), samples(a="A", copy="A"), samples(again="A", b="B"))
+    assert (forecast.samples, forecast.videos, len(forecast.contents)) == (4, 4, 2)
+    assert counts(forecast, "header") == {"measure": 2}
+
+
+def test_what_one_shard_skips_and_another_needs_is_measured() -> None:
+    first, second = samples(a="A"), samples(other="O")
+    both = replace(second[0], videos=(second[0].videos[0], replace(first[0].videos[0], position=1)))
+    known = {(SHORT.key, "A"): (0.5, 1.0), (SHORT.key, "O"): (5.0, 1.0)}
+    forecast = foretell(two_passes(), first, [both], known=known)
+    assert counts(forecast, "cpu") == {"measure": 2}
+
+
+def test_a_file_that_cannot_be_opened_is_told_by_its_status_and_measured_by_nobody() -> None:
+    forecast = foretell(two_passes(), samples(gone="!missing", a="A"))
+    assert forecast.cannot_open == {"missing": 1}
+    assert forecast.passes[1].steps[0].cannot_open == {"missing": 1}
+    assert counts(forecast, "header") == {"measure": 1}
+
+
+def test_a_failure_that_is_known_is_reused() -> None:
+    forecast = foretell(two_passes(), samples(a="A"), known={(SHORT.key, "A"): (None, 0.0)})
+    assert counts(forecast, "header") == {"reuse": 1}
+
+
+@pytest.mark.parametrize(
+    ("step", "seconds"),
+    [
+        (StepForecast(SHORT), 0.0),
+        (StepForecast(SHORT, measure={"B": 300}), None),
+        (StepForecast(SHORT, reuse={"A": 100}, measure={"B": 300}, cost_seconds=2.0), 6.0),
+    ],
+    ids=["nothing to do", "nothing to go by", "three times the bytes"],
+)
+def test_expected_seconds_go_by_what_known_videos_cost_per_byte(step: StepForecast, seconds: float | None) -> None:
+    assert step.worker_seconds == seconds
+    assert PassForecast(Pass("header", (SHORT,)), [step]).worker_seconds == seconds
