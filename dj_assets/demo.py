@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 SPACE, TIME = "video_space", "video_time"
 
-RECIPES = {
+TUTORIAL_RECIPES = {
     SPACE: """\
 # The tutorial's recipe "space": keeps clips whose text covers at most a fifth of the picture.
 dataset_path: ds.jsonl
@@ -59,6 +59,12 @@ process:
 }
 """The files in recipes/, which a test compares; kept here because an installed package has no such folder."""
 
+EVIDENCE = """\
+# Not in the tutorial's: draw what was seen in the first clip that stayed and the first that left.
+dj_assets:
+  evidence: {kept: 1, dropped: 1}
+"""
+
 STATS = {SPACE: "video_ocr_area_ratio", TIME: "video_motion_score"}
 
 REAL_CLIPS = ("bigbuckbunny.mp4", "bikes.mp4", "carphone_pristine.mp4")
@@ -80,7 +86,7 @@ def run(folder: Path = Path(".demo")) -> int:
     make_project(project)
     reports = {}
     with _inside(project):
-        for name in RECIPES:
+        for name in TUTORIAL_RECIPES:
             reports[name] = _process(out, name)
     failures = [f"{name}: {shard.failure}\n{shard.traceback}" for name, r in reports.items() for shard in r.failed]
     if failures:
@@ -106,8 +112,8 @@ def make_project(project: Path) -> None:
         write_atomically(project / "videos" / name, make)
     lines = [{"videos": [f"videos/{name}"], "text": f"{VIDEO_TOKEN} {Path(name).stem}"} for name in makers]
     _write_text(project / "ds.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
-    for name, text in RECIPES.items():
-        _write_text(project / "recipes" / f"{name}.yaml", text)
+    for name, text in TUTORIAL_RECIPES.items():
+        _write_text(project / "recipes" / f"{name}.yaml", text + EVIDENCE)
 
 
 def clip_makers() -> dict[str, Callable[[Path], None]]:
@@ -346,9 +352,10 @@ def _print_what_next(out: Console, folder: Path) -> None:
             "",
             f"{folder}/outputs/*/res.jsonl           the clips that stayed, with their numbers",
             f"{folder}/outputs/*/res_dropped.jsonl   every clip that left: its number and the bound, or the reason",
+            f"{folder}/outputs/*/res_evidence/          pictures of what was seen: text boxes, motion as colour",
             "",
             "What next:",
-            "  move a bound; nothing is decoded again",
+            "  move a bound; nothing is decoded again (exit code 3: the broken file is still undecided)",
             f"    {inside} process recipes/{TIME}.yaml --video_motion_score_filter.min_score 5",
             "  see these very runs as assets in Dagster's web interface",
             f"    {inside} ui",

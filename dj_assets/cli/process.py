@@ -101,7 +101,7 @@ def _print_closing(out: Console, plan: Plan, report: RunReport, outcome: Outcome
     videos = [(key, *(str(count) for count in vars(counts).values())) for key, counts in outcome.videos.items()]
     counts = ("measured", "reused", "skipped", "unmeasured")
     print_table(out, ("videos by step", *counts), videos, numbers=counts)
-    print_table(out, ("file", "path"), [(name, str(path)) for name, path in report.paths.items()])
+    print_table(out, ("file", "path"), _files(plan, report))
     runs = [(run.shard_key, run.run_id, f"{run.seconds:.1f}") for run in report.shards]
     shown = runs if len(runs) <= MOST_RUNS else [*runs[:MOST_RUNS], (f"... and {len(runs) - MOST_RUNS} more", "", "")]
     print_table(out, ("shard", "Dagster run", "seconds"), shown, numbers=("seconds",))
@@ -120,6 +120,17 @@ def _verdict_rows(plan: Plan, report: RunReport) -> Iterator[tuple[str, str, str
             yield "dropped", str(summary.dropped[step.key]), f"{step.key}: not {step.bounds_text}"
     for status, count in summary.undecided.items():
         yield "undecided", str(count), status
+
+
+def _files(plan: Plan, report: RunReport) -> Iterator[tuple[str, str]]:
+    from dj_assets.evidence import evidence_folder
+
+    for name, path in report.paths.items():
+        yield name, str(path)
+    wanted = plan.recipe.settings.evidence
+    folder = evidence_folder(plan.recipe)
+    if (wanted.kept or wanted.dropped) and folder.is_dir():
+        yield "evidence", str(folder)
 
 
 def _print_loss(err: Console, plan: Plan, report: RunReport) -> None:
