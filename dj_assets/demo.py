@@ -352,7 +352,7 @@ def _print_what_next(out: Console, folder: Path) -> None:
             "",
             f"{folder}/outputs/*/res.jsonl           the clips that stayed, with their numbers",
             f"{folder}/outputs/*/res_dropped.jsonl   every clip that left: its number and the bound, or the reason",
-            f"{folder}/outputs/*/res_evidence/          pictures of what was seen: text boxes, motion as colour",
+            f"{folder}/outputs/*/res_evidence/       pictures of what was seen: text boxes, motion as colour",
             "",
             "What next:",
             "  move a bound; nothing is decoded again (exit code 3: the broken file is still undecided)",

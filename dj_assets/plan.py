@@ -155,7 +155,10 @@ class Plan:
         """Digest of everything that moves verdicts but no number."""
         facts: list[Any] = [self.recipe.settings.on_undecided]
         for step in self.steps:
-            facts.append([step.key, step.measure_id, step.any_or_all, [str(r) + repr(r) for r in step.ranges]])
+            ranges = [
+                [r.stat, repr(r.low), repr(r.high), r.low_closed, r.high_closed, r.is_reversed] for r in step.ranges
+            ]
+            facts.append([step.key, step.measure_id, step.any_or_all, ranges])
         return hashlib.blake2b(json.dumps(facts).encode(), digest_size=8).hexdigest()
 
     @property
@@ -338,6 +341,9 @@ class _OptionReader:
                     ends[bound.side] = self.bound(bound)
             low, low_is_set = ends.get("min", (float("-inf"), False))
             high, high_is_set = ends.get("max", (float("inf"), False))
+            is_default = not any(name in self.source.options for name in self._mins(stat))
+            if is_default and low == stat.low and not is_reversed:
+                low_is_set = False  # every value meets it: not worth a word
             range_ = StatRange(stat.name, low, high, low_closed, high_closed, is_reversed, low_is_set, high_is_set)
             problem = _impossible(range_, stat)
             if problem:
@@ -352,6 +358,9 @@ class _OptionReader:
                 )
             ranges.append(range_)
         return tuple(ranges)
+
+    def _mins(self, stat: Stat) -> list[str]:
+        return [bound.option for bound in self.operator.bounds if bound.stat == stat.name and bound.side == "min"]
 
     def bound(self, bound: Bound) -> tuple[float, bool]:
         if bound.option not in self.source.options:

@@ -200,7 +200,7 @@ def export_figures(part: PartSummary, merged: ExportResult, *, seconds: float) -
     }
 
 
-MAX_PREVIEW_BYTES = 150_000
+MAX_PREVIEW_BYTES = 250_000
 """A picture in metadata is stored twice and sent with every poll of the asset's page."""
 
 
