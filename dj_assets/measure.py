@@ -14,9 +14,10 @@ from dj_assets.errors import MediaError
 from dj_assets.plan import Pass, Step
 from dj_assets.recipe import Limits
 from dj_assets.samples import Sample, Video
+from dj_assets.store.measures import MeasureInfo
 from dj_assets.store.rows import Fact, Provenance, Row
 from dj_assets.store.store import Store
-from dj_assets.video.safe_open import MediaLimits
+from dj_assets.video.safe_open import Identity, MediaLimits
 from dj_assets.video.safe_open import identify as identify_file
 from dj_assets.workers import MeasureSpec, Outcome, PoolSpec, Task, measure_tasks
 
@@ -64,17 +65,25 @@ def media_limits(limits: Limits) -> MediaLimits:
     return MediaLimits(max_pixels=limits.max_pixels, max_frames=limits.max_frames, max_bytes=limits.max_file_mb * 2**20)
 
 
-def identify(samples: Sequence[Sample], *, roots: Sequence[Path], limits: Limits) -> list[Sample]:
+def identify(
+    samples: Sequence[Sample],
+    *,
+    roots: Sequence[Path],
+    limits: Limits,
+    known: Mapping[str, tuple[str, int, int]] | None = None,
+) -> list[Sample]:
     """Fill in each video's content hash, size and time, or the status and reason why it cannot be opened.
 
-    Each path is read once, in a few threads, however often it is listed.
+    Each path is read once, in a few threads, however often it is listed; not at all where `known` (path -> content
+    hash, bytes, modification time in ns) still has its size and time.
     """
+    remembered = {path: Identity(*facts) for path, facts in (known or {}).items()}
     bounds = media_limits(limits)
     paths = list(dict.fromkeys(video.path for sample in samples for video in sample.videos if video.status == "ok"))
 
     def facts(path: str) -> dict[str, object]:
         try:
-            found = identify_file(path, roots=roots, limits=bounds)
+            found = identify_file(path, roots=roots, limits=bounds, known=remembered.get(path))
         except MediaError as error:
             return {"status": error.status, "reason": error.one_line()}
         return {
@@ -84,10 +93,10 @@ def identify(samples: Sequence[Sample], *, roots: Sequence[Path], limits: Limits
         }
 
     with ThreadPoolExecutor(max_workers=min(8, (os.cpu_count() or 1) * 2)) as threads:
-        known = dict(zip(paths, threads.map(facts, paths), strict=True))
+        found_at = dict(zip(paths, threads.map(facts, paths), strict=True))
 
     def identified(video: Video) -> Video:
-        return replace(video, **known[video.path]) if video.status == "ok" else video  # type: ignore[arg-type]
+        return replace(video, **found_at[video.path]) if video.status == "ok" else video  # type: ignore[arg-type]
 
     return [replace(sample, videos=tuple(identified(video) for video in sample.videos)) for sample in samples]
 
@@ -114,6 +123,8 @@ def measure_pass(
     steps = [step for step in pass_.steps if step.key in wanted]
     in_play = None if still_in is None else set(still_in)
     known = _known_facts(steps, samples, store)
+    for step in steps:
+        store.describe_measure(info_of(step))
     tasks = list(_tasks(steps, samples, known, in_play, roots, limits))
     run = _Run(store, provenance, _Meter(pass_.compute, len(tasks), progress))
     pool = _pool_spec(pass_, steps, workers, limits)
@@ -190,6 +201,11 @@ def _tasks(
             specs=tuple(missing[content_hash].values()),
             limits=bounds,
         )
+
+
+def info_of(step: Step) -> MeasureInfo:
+    """A step's measure as the store writes it down."""
+    return MeasureInfo(step.operator.name, step.measure_id, step.operator.version, step.params.canonical(), step.device)
 
 
 def spec_of(step: Step) -> MeasureSpec:

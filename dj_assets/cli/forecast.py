@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dj_assets.decide import still_in
+from dj_assets.measure import info_of
+from dj_assets.store.measures import MeasureInfo
 from dj_assets.store.rows import Fact, Row
 
 if TYPE_CHECKING:
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 
 FindFacts = Callable[[str, str, Collection[str]], Mapping[str, tuple[Fact, ...]]]
 """`Store.find_facts`: (operator, measure id, content hashes) -> facts by content hash."""
+
+Measures = Callable[[str], Sequence[MeasureInfo]]
+"""`Store.measures`: operator -> every measure of it that was ever taken."""
 
 MOST_EXAMPLES = 3
 
@@ -27,7 +32,8 @@ class StepForecast:
     reuse: the store knows the number, or that there can be none. measure: to be measured, unless a pass before it
     drops the sample (`certain`: for which that cannot be). skip: listed only in samples that known numbers drop.
     cost_seconds: worker time that the reused ones took when they were measured. cannot_open: by status, the videos
-    that nobody can measure, as often as they are listed.
+    that nobody can measure, as often as they are listed. otherwise_known: what makes another measure of the operator
+    differ from this one ("sampling_fps 2.0 → 4.0") -> contents to measure that it has a number of.
     """
 
     step: Step
@@ -37,6 +43,7 @@ class StepForecast:
     skip: dict[str, int] = field(default_factory=dict)
     cannot_open: Counter[str] = field(default_factory=Counter)
     cost_seconds: float = 0.0
+    otherwise_known: dict[str, set[str]] = field(default_factory=dict)
 
     @property
     def num_maybe(self) -> int:
@@ -108,9 +115,10 @@ class Forecast:
 class Forecaster:
     """Takes identified samples shard by shard: memory for one shard, and contents counted once for all of them."""
 
-    def __init__(self, plan: Plan, find_facts: FindFacts) -> None:
+    def __init__(self, plan: Plan, find_facts: FindFacts, measures: Measures = lambda operator: ()) -> None:
         self._plan = plan
         self._find_facts = find_facts
+        self._measures = measures
         self.forecast = Forecast([PassForecast(one, [StepForecast(step) for step in one.steps]) for one in plan.passes])
 
     def add(self, samples: Sequence[Sample]) -> None:
@@ -123,6 +131,8 @@ class Forecaster:
                 listed = [(sample, video) for sample in samples for video in _videos(forecast.step, sample)]
                 forecast.cannot_open.update(video.status for _, video in listed if video.status != "ok")
                 known = self._known(forecast.step, listed)
+                hashes = {video.content_hash for _, video in listed if video.content_hash}
+                self._look_elsewhere(forecast, hashes - set(known))
                 wanted = {video.content_hash for sample, video in listed if sample.sample_id in in_play}
                 certain = {video.content_hash for sample, video in listed if sample.sample_id in in_play & settled}
                 for content_hash, num_bytes in {
@@ -140,6 +150,16 @@ class Forecaster:
     def _known(self, step: Step, listed: Iterable[tuple[Sample, Video]]) -> Mapping[str, tuple[Fact, ...]]:
         hashes = {video.content_hash for _, video in listed if video.content_hash}
         return self._find_facts(step.operator.name, step.measure_id, hashes)
+
+    def _look_elsewhere(self, forecast: StepForecast, unknown: Collection[str]) -> None:
+        """Whether other measures of the operator know these contents: then a param or version has changed."""
+        step = forecast.step
+        mine = info_of(step)
+        for other in self._measures(step.operator.name) if unknown else ():
+            if other.measure_id != step.measure_id:
+                change = ", ".join(mine.differs_from(other))
+                found = self._find_facts(step.operator.name, other.measure_id, unknown)
+                forecast.otherwise_known.setdefault(change, set()).update(found)
 
     def _count_videos(self, samples: Iterable[Sample]) -> None:
         forecast = self.forecast

@@ -37,7 +37,7 @@ Examples:
 def command(configs: tuple[str, ...], tokens: tuple[str, ...], as_json: bool) -> None:
     """Say what a run would measure, reuse and decode, and why.
 
-    Reads every file once to know its content, decodes none, and writes nothing.
+    Reads the files that it does not know yet once, to know their content; decodes none, and writes nothing.
     """
     from dj_assets.cli.dataset import find_dataset
     from dj_assets.cli.tables import print_plan
@@ -63,7 +63,8 @@ def _forecast(made: RecipePlan, dataset: Dataset) -> Forecast:
     from dj_assets.store.store import Store
 
     recipe = made.recipe
-    forecaster = Forecaster(made, Store(store_root()).find_facts)
+    store = Store(store_root())
+    forecaster = Forecaster(made, store.find_facts, store.measures)
     for shard in dataset.shards:
         samples = read_shard(
             shard,
@@ -72,7 +73,8 @@ def _forecast(made: RecipePlan, dataset: Dataset) -> Forecast:
             video_special_token=recipe.video_special_token,
             suffixes=recipe.suffixes,
         )
-        forecaster.add(identify(samples, roots=_roots(recipe), limits=recipe.settings.limits))
+        known = store.recall_identities(shard) if recipe.settings.trust_mtime else None
+        forecaster.add(identify(samples, roots=_roots(recipe), limits=recipe.settings.limits, known=known))
     return forecaster.forecast
 
 
@@ -135,7 +137,10 @@ def _reasons(step: StepForecast) -> Iterator[str]:
         yield "known numbers of earlier passes drop all samples of those to skip"
     if step.cannot_open:
         yield "cannot open: " + ", ".join(f"{count} {status}" for status, count in step.cannot_open.items())
-    if step.measure and not step.reuse:
+    for change, contents in step.otherwise_known.items():
+        if again := len(contents & set(step.measure)):
+            yield f"{again} known, but {change}"
+    if step.measure and not step.reuse and not step.otherwise_known:
         yield f"nothing in the store under measure {step.step.measure_id}"
 
 

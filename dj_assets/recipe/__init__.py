@@ -61,6 +61,10 @@ class Settings(BaseModel):
     roots: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
         default=(), description="folders besides the manifest's own that videos may lie in"
     )
+    trust_mtime: bool = Field(
+        default=True,
+        description="take a file whose path, size and modification time are as before for unchanged; false reads all",
+    )
     workers: int | None = Field(default=None, ge=1, description="worker processes; default np, capped at the cores")
     export_paths: Literal["absolute", "as_given"] = Field(default="absolute", description="video paths in the export")
     limits: Limits = Limits()

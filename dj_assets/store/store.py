@@ -5,6 +5,8 @@
        tables/<recipe>/stats/<step>/<shard>.parquet
        tables/<recipe>/verdicts/<shard>.parquet
        export/<recipe>/                                   parts of the export
+       measures/<operator>/<measure id>/measure.json      what the measure id stands for
+       identities/                                        which bytes lay at which path, to spare reading them again
        ledger/<yyyy-mm-dd>/<uuid>.json                    what was written when, by whom
        stats.duckdb                                       views over all of it; disposable
 """
@@ -20,9 +22,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dj_assets.errors import StoreError
-from dj_assets.samples import Sample
+from dj_assets.samples import Sample, Shard
 from dj_assets.store import facts as facts_log
-from dj_assets.store import files, index, ledger
+from dj_assets.store import files, identities, index, ledger, measures
+from dj_assets.store.measures import MeasureInfo
 from dj_assets.store.rows import Fact, Provenance, Row, Verdict
 from dj_assets.store.schemas import (
     SAMPLES,
@@ -144,6 +147,22 @@ class Store:
         Until then the facts are there twice, which neither lookups nor the `facts` view show.
         """
         return facts_log.compact(self.root, operator, measure_id, paths)
+
+    def describe_measure(self, info: MeasureInfo) -> None:
+        """Write down what a measure id stands for, once."""
+        measures.describe(self.root, info)
+
+    def measures(self, operator: str | None = None) -> list[MeasureInfo]:
+        """Every measure that was ever taken, of one operator or of all."""
+        return list(measures.described(self.root, operator))
+
+    def remember_identities(self, shard: Shard, samples: Sequence[Sample]) -> None:
+        """Write down which bytes lay at which path, for `recall_identities`."""
+        identities.remember(self.root, shard, samples)
+
+    def recall_identities(self, shard: Shard) -> identities.Known:
+        """path → (content hash, bytes, modification time in ns) of the files that a shard's samples listed."""
+        return identities.recall(self.root, shard)
 
     # --- the index, and housekeeping ----------------------------------------------------------------------
 
