@@ -106,7 +106,7 @@ class _Worker:
     """State of one worker process."""
 
     models: dict[tuple[str, str, Device], Any] = field(default_factory=dict)
-    failures: dict[tuple[str, str, Device], str] = field(default_factory=dict)
+    failures: dict[tuple[str, str, Device], Exception] = field(default_factory=dict)
 
 
 _worker = _Worker()
@@ -226,7 +226,7 @@ def _start_worker(spec: PoolSpec) -> None:
 
     cv2.setNumThreads(spec.threads)
     for measure in spec.models:
-        _model(measure, spec.threads)
+        _preload(measure, spec.threads)
 
 
 def _limit_memory(spec: PoolSpec) -> None:
@@ -269,25 +269,28 @@ def peak_mb() -> float:
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
-def _model(spec: MeasureSpec, threads: int | None = None) -> Any:
-    """The operator's model, loaded once per worker. Raises RuntimeError with the traceback of a failed load."""
+def _preload(spec: MeasureSpec, threads: int) -> None:
+    """Load a model while no video's clock runs. A fault is kept for the first task, which can tell of it."""
+    try:
+        _model(spec)
+    except Exception:
+        logging.getLogger(__name__).debug("model of %s not loaded", spec.operator, exc_info=True)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(threads)
+
+
+def _model(spec: MeasureSpec) -> Any:
+    """The operator's model, loaded once per worker. Raises what its `load` raised, each time it is asked for."""
     key = (spec.operator, spec.params, spec.device)
     if key in _worker.failures:
-        raise RuntimeError(_worker.failures[key])
+        raise _worker.failures[key]
     if key not in _worker.models:
         operator, params = resolve(spec)
         try:
             _worker.models[key] = operator.load(params, spec.device)
-            if threads is not None and "torch" in sys.modules:
-                sys.modules["torch"].set_num_threads(threads)
-        except DjAssetsError as error:
-            _worker.failures[key] = str(error)
-        except Exception:
-            _worker.failures[key] = traceback.format_exc()
-        if key in _worker.failures:
-            if threads is None:
-                raise RuntimeError(_worker.failures[key])
-            return None
+        except Exception as error:
+            _worker.failures[key] = error
+            raise
     return _worker.models[key]
 
 
@@ -344,6 +347,8 @@ class _VideoRun:
             self.fail(spec, error)
         except MemoryError:
             raise
+        except DjAssetsError as error:  # weights or a device that are not there: told without a traceback
+            self.done[spec.measure_id] = Measured(spec.measure_id, bug=str(error))
         except Exception:
             self.done[spec.measure_id] = Measured(spec.measure_id, bug=traceback.format_exc())
         return None

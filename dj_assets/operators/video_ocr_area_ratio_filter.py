@@ -37,6 +37,10 @@ class WeightsError(DjAssetsError):
     """The detector's weights are absent or not the ones whose numbers are known."""
 
 
+class DeviceError(DjAssetsError):
+    """The device that was asked for cannot be used."""
+
+
 def plan(info: VideoInfo, params: OcrParams) -> FramePlan:
     """Evenly spaced single frames in RGB, rotation not applied, as Data-Juicer's PyAV reader gives them."""
     if info.num_frames_from_scan < 1:
@@ -77,7 +81,7 @@ def weights_folder() -> Path:
 
 
 def load(params: OcrParams, device: Device) -> Any:
-    """EasyOCR's reader without its recogniser. Raises `WeightsError`, and RuntimeError if cuda is wanted and absent."""
+    """EasyOCR's reader without its recogniser. Raises `WeightsError`, `DeviceError`."""
     if device == "cpu":
         # torchvision imports this GPU compiler when it is there: 66 MB of memory and a second, never used on a CPU.
         sys.modules.setdefault("triton", None)  # type: ignore[arg-type]  # None is Python's mark for "not importable"
@@ -86,7 +90,11 @@ def load(params: OcrParams, device: Device) -> Any:
     from easyocr.detection import CRAFT, copyStateDict
 
     if device == "cuda" and not torch.cuda.is_available():
-        raise RuntimeError("an NVIDIA GPU was seen but torch cannot use it; set DJ_ASSETS_DEVICE=cpu")
+        raise DeviceError(
+            "text detection is to run on an NVIDIA GPU, but torch finds none that it can use",
+            allowed="a GPU with a driver that fits torch's CUDA, or the CPU",
+            try_="set DJ_ASSETS_DEVICE=cpu, or accelerator: cpu in the recipe",
+        )
 
     class Reader(easyocr.Reader):
         """Builds the detector without the random weights of a whole VGG-16 first: 0.4 GB and seconds less."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import numpy as np
 import pytest
 
 from dj_assets.operators import video_ocr_area_ratio_filter as ocr
+from dj_assets.workers import measure_task
 from dj_assets_tests import videos
-from dj_assets_tests.operators.tasks import measure
+from dj_assets_tests.operators.tasks import measure, spec, task
 
 NAME = "video_ocr_area_ratio_filter"
 
@@ -99,3 +101,14 @@ def test_channels_last_and_our_way_of_loading_leave_easyocrs_own_boxes(text_clip
     with av.open(str(text_clip)) as container:
         picture = next(container.decode(video=0)).to_ndarray(format="rgb24")
     assert ocr.detect(picture, ours) == ocr.detect(picture, theirs)
+
+
+@pytest.mark.weights
+def test_a_gpu_that_is_not_there_is_told_in_three_parts(text_clip: Path) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a usable GPU")
+    wanted = replace(spec(NAME), device="cuda")
+    [measured] = measure_task(task(text_clip, wanted)).measured
+    assert "DJ_ASSETS_DEVICE=cpu" in measured.bug and "Traceback" not in measured.bug
