@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,9 @@ import pytest
 from dj_assets_tests.videos import numbered, shifting, texture, write_video
 
 os.environ.setdefault("DJ_ASSETS_DEVICE", "cpu")  # the tests state CPU numbers, also where there is a GPU
+
+# A runner that starts in the background of a shell ignores Ctrl-C, and so would every process that the tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MEDIA = Path(__file__).resolve().parents[1].parent / "shared" / "media"
 
