@@ -19,6 +19,7 @@ from dj_assets import operators
 from dj_assets.errors import BadOption, RecipeError, RecipeErrors, UnknownOperator
 from dj_assets.operators._contract import Bound, Compute, Device, Operator, Params, Stat
 from dj_assets.recipe import Recipe, StepSource
+from dj_assets.samples import dataset_root
 
 PASS_ORDER: tuple[Compute, ...] = ("header", "cpu", "gpu")
 
@@ -160,6 +161,11 @@ class Plan:
             ]
             facts.append([step.key, step.measure_id, step.any_or_all, ranges])
         return hashlib.blake2b(json.dumps(facts).encode(), digest_size=8).hexdigest()
+
+    @property
+    def roots(self) -> list[Path]:
+        """Folders that videos may lie in: the dataset's own, and those that the recipe adds."""
+        return [dataset_root(self.recipe.dataset_path), *map(Path, self.recipe.settings.roots)]
 
     @property
     def video_keys(self) -> tuple[str, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -74,14 +73,8 @@ def _forecast(made: RecipePlan, dataset: Dataset) -> Forecast:
             suffixes=recipe.suffixes,
         )
         known = store.recall_identities(shard) if recipe.settings.trust_mtime else None
-        forecaster.add(identify(samples, roots=_roots(recipe), limits=recipe.settings.limits, known=known))
+        forecaster.add(identify(samples, roots=made.roots, limits=recipe.settings.limits, known=known))
     return forecaster.forecast
-
-
-def _roots(recipe: Recipe) -> list[Path]:
-    from dj_assets.samples import dataset_root
-
-    return [dataset_root(recipe.dataset_path), *(Path(root) for root in recipe.settings.roots)]
 
 
 def workers_of(recipe: Recipe, one: PassForecast) -> int:
