@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 FindFacts = Callable[[str, str, Collection[str]], Mapping[str, tuple[Fact, ...]]]
 """`Store.find_facts`: (operator, measure id, content hashes) -> facts by content hash."""
 
+SecondsPerVideo = Callable[[str, str], float | None]
+"""`Store.seconds_per_video`: (operator, measure id) -> mean worker seconds lately."""
+
 Measures = Callable[[str], Sequence[MeasureInfo]]
 """`Store.measures`: operator -> every measure of it that was ever taken."""
 
@@ -33,7 +36,8 @@ class StepForecast:
     drops the sample (`certain`: for which that cannot be). skip: listed only in samples that known numbers drop.
     cost_seconds: worker time that the reused ones took when they were measured. cannot_open: by status, the videos
     that nobody can measure, as often as they are listed. otherwise_known: what makes another measure of the operator
-    differ from this one ("sampling_fps 2.0 → 4.0") -> contents to measure that it has a number of.
+    differ from this one ("sampling_fps 2.0 → 4.0") -> contents to measure that it has a number of. typical_seconds:
+    what one video has cost elsewhere, under this measure or else another of the operator.
     """
 
     step: Step
@@ -44,6 +48,7 @@ class StepForecast:
     cannot_open: Counter[str] = field(default_factory=Counter)
     cost_seconds: float = 0.0
     otherwise_known: dict[str, set[str]] = field(default_factory=dict)
+    typical_seconds: float | None = None
 
     @property
     def num_maybe(self) -> int:
@@ -52,12 +57,13 @@ class StepForecast:
 
     @property
     def worker_seconds(self) -> float | None:
-        """Worker time to expect, in proportion to bytes; None where the store holds no cost to go by."""
+        """Worker time to expect: in proportion to bytes by this dataset's known videos, else by what a video has
+        cost elsewhere; None where the store holds no cost to go by."""
         if not self.measure:
             return 0.0
         reused_bytes = sum(self.reuse.values())
         if not reused_bytes or not self.cost_seconds:
-            return None
+            return None if self.typical_seconds is None else self.typical_seconds * len(self.measure)
         return self.cost_seconds / reused_bytes * sum(self.measure.values())
 
     def put(self, content_hash: str, num_bytes: int, *, known: Sequence[Fact], wanted: bool, certain: bool) -> None:
@@ -115,11 +121,23 @@ class Forecast:
 class Forecaster:
     """Takes identified samples shard by shard: memory for one shard, and contents counted once for all of them."""
 
-    def __init__(self, plan: Plan, find_facts: FindFacts, measures: Measures = lambda operator: ()) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        find_facts: FindFacts,
+        measures: Measures = lambda operator: (),
+        seconds_per_video: SecondsPerVideo = lambda operator, measure_id: None,
+    ) -> None:
         self._plan = plan
         self._find_facts = find_facts
         self._measures = measures
-        self.forecast = Forecast([PassForecast(one, [StepForecast(step) for step in one.steps]) for one in plan.passes])
+        self._seconds_per_video = seconds_per_video
+        self.forecast = Forecast(
+            [
+                PassForecast(one, [StepForecast(step, typical_seconds=self._typical(step)) for step in one.steps])
+                for one in plan.passes
+            ]
+        )
 
     def add(self, samples: Sequence[Sample]) -> None:
         """One shard's samples, each video with its content hash or its status."""
@@ -146,6 +164,12 @@ class Forecaster:
                         certain=content_hash in certain,
                     )
                 tables[forecast.step.key] = [row for pair in listed for row in _rows(forecast.step, *pair, known)]
+
+    def _typical(self, step: Step) -> float | None:
+        operator = step.operator.name
+        measure_ids = [step.measure_id, *(other.measure_id for other in self._measures(operator))]
+        known = (self._seconds_per_video(operator, measure_id) for measure_id in measure_ids)
+        return next((seconds for seconds in known if seconds is not None), None)
 
     def _known(self, step: Step, listed: Iterable[tuple[Sample, Video]]) -> Mapping[str, tuple[Fact, ...]]:
         hashes = {video.content_hash for _, video in listed if video.content_hash}

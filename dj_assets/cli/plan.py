@@ -63,7 +63,7 @@ def _forecast(made: RecipePlan, dataset: Dataset) -> Forecast:
 
     recipe = made.recipe
     store = Store(store_root())
-    forecaster = Forecaster(made, store.find_facts, store.measures)
+    forecaster = Forecaster(made, store.find_facts, store.measures, store.seconds_per_video)
     for shard in dataset.shards:
         samples = read_shard(
             shard,

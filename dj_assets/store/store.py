@@ -21,10 +21,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dj_assets.errors import StoreError
+from dj_assets.errors import Status, StoreError
 from dj_assets.samples import Sample, Shard
 from dj_assets.store import facts as facts_log
-from dj_assets.store import files, identities, index, ledger, measures
+from dj_assets.store import costs, files, identities, index, ledger, measures
 from dj_assets.store.measures import MeasureInfo
 from dj_assets.store.rows import Fact, Provenance, Row, Verdict
 from dj_assets.store.schemas import (
@@ -122,17 +122,26 @@ class Store:
             raise _unwritable(error) from error
         return folder
 
+    def record_export(self, manifest: Path, provenance: Provenance) -> None:
+        """Put into the ledger that an export was written. manifest: its copy below `export_parts`."""
+        ledger.append(self.root, kind="export", path=manifest, provenance=_dated(provenance))
+
     # --- facts, whoever asks ------------------------------------------------------------------------------
 
     def find_facts(
-        self, operator: str, measure_id: str, content_hashes: Collection[str]
+        self,
+        operator: str,
+        measure_id: str,
+        content_hashes: Collection[str],
+        *,
+        but_not_statuses: Collection[Status] = (),
     ) -> dict[str, tuple[Fact, ...]]:
         """What a measure gives for some videos: content hash → facts, one per stat, in the order added.
 
         Videos without a lasting answer (`facts.CONTENT_STATUSES`) are left out. The newest number wins, and
-        any number wins over a failure.
+        any number wins over a failure. Nor are those whose answer is one of `but_not_statuses`.
         """
-        return facts_log.find(self.root, operator, measure_id, content_hashes)
+        return facts_log.find(self.root, operator, measure_id, content_hashes, but_not_statuses)
 
     def append_facts(self, facts: Sequence[Fact], provenance: Provenance) -> list[Path]:
         """Add facts: one new file per measure, in order of first appearance.
@@ -155,6 +164,10 @@ class Store:
     def measures(self, operator: str | None = None) -> list[MeasureInfo]:
         """Every measure that was ever taken, of one operator or of all."""
         return list(measures.described(self.root, operator))
+
+    def seconds_per_video(self, operator: str, measure_id: str) -> float | None:
+        """Mean worker seconds that a measure took of one video lately; None where it was never taken."""
+        return costs.seconds_per_video(self.root, operator, measure_id)
 
     def remember_identities(self, shard: Shard, samples: Sequence[Sample]) -> None:
         """Write down which bytes lay at which path, for `recall_identities`."""

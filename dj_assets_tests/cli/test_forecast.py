@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from dj_assets.cli.forecast import Forecast, Forecaster, PassForecast, StepForecast
+from dj_assets.measure import info_of
 from dj_assets.operators._contract import Compute, Operator, Scores
 from dj_assets.plan import Pass, Plan, StatRange, Step
 from dj_assets.samples import Sample
@@ -128,3 +129,26 @@ def test_a_failure_that_is_known_is_reused() -> None:
 def test_expected_seconds_go_by_what_known_videos_cost_per_byte(step: StepForecast, seconds: float | None) -> None:
     assert step.worker_seconds == seconds
     assert PassForecast(Pass("header", (SHORT,)), [step]).worker_seconds == seconds
+
+
+def test_a_changed_option_is_named_and_its_cost_expected() -> None:
+    plan = two_passes()
+    step = plan.passes[0].steps[0]
+    mine = info_of(step)
+    before = replace(mine, measure_id="before", version=mine.version + 1)
+    facts = {"A": (Fact("A", mine.operator, "before", step.operator.stats[0].name, 1.0),)}
+
+    def find_facts(operator: str, measure_id: str, hashes: Collection[str]) -> dict[str, tuple[Fact, ...]]:
+        return {key: value for key, value in facts.items() if measure_id == "before" and key in hashes}
+
+    forecaster = Forecaster(
+        plan,
+        find_facts,
+        measures=lambda operator: [before] if operator == mine.operator else [],
+        seconds_per_video=lambda operator, measure_id: 3.0 if measure_id == "before" else None,
+    )
+    forecaster.add(samples(a="A", b="B"))
+    [forecast] = forecaster.forecast.passes[0].steps
+    assert forecast.otherwise_known == {f"version {before.version} → {mine.version}": {"A"}}
+    assert forecast.worker_seconds == 6.0, "two videos, each as dear as under the other version"
+    assert forecaster.forecast.passes[1].worker_seconds is None, "of this operator nothing is known"

@@ -1,0 +1,40 @@
+"""What a plan may expect to pay, from what was paid."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dj_assets.store.rows import Fact, Provenance
+from dj_assets.store.store import Store
+
+PROVENANCE = Provenance(asset="r/stats", shard="s", recipe="r", recipe_sha256="0", code_version="1")
+
+
+def fact(content_hash: str, cost_seconds: float, *, stat: str = "a", status: str = "ok") -> Fact:
+    return Fact(
+        content_hash,
+        "video_x_filter",
+        "aaaa",
+        stat,
+        1.0 if status == "ok" else None,
+        status=status,  # type: ignore[arg-type]
+        cost_seconds=cost_seconds,
+        measured_at="2026-01-01T00:00:00+00:00",
+    )
+
+
+def test_the_mean_over_videos_not_over_stats_and_not_over_failures(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert store.seconds_per_video("video_x_filter", "aaaa") is None
+    store.append_facts([fact("1", 2.0), fact("1", 2.0, stat="b"), fact("2", 4.0)], PROVENANCE)
+    store.append_facts([fact("3", 6.0), fact("4", 99.0, status="unreadable")], PROVENANCE)
+    assert store.seconds_per_video("video_x_filter", "aaaa") == pytest.approx(4.0)
+
+
+def test_a_damaged_file_has_no_voice(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    [path] = store.append_facts([fact("1", 2.0)], PROVENANCE)
+    path.with_name("damaged.parquet").write_bytes(b"PAR1")
+    assert store.seconds_per_video("video_x_filter", "aaaa") == pytest.approx(2.0)
