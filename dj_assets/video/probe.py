@@ -264,13 +264,15 @@ def _check_truncation(video: OpenVideo) -> None:
 @contextlib.contextmanager
 def _captured_logs() -> Iterator[list[tuple[int, str, str]]]:
     """FFmpeg's error lines of this thread: they hold the reasons that its error codes lose."""
-    before = av.logging.get_level()
+    before, skipped_before = av.logging.get_level(), av.logging.get_skip_repeated()
     av.logging.set_level(av.logging.ERROR)
+    av.logging.set_skip_repeated(False)  # the second file to fail in the same way has the same reason
     try:
         with av.logging.Capture(local=True) as logs:
             yield logs
     finally:
         av.logging.set_level(before)
+        av.logging.set_skip_repeated(skipped_before)
 
 
 @contextlib.contextmanager

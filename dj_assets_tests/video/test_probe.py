@@ -107,6 +107,17 @@ def test_a_decompression_bomb_is_refused_by_its_size(tmp_path: Path) -> None:
         info_of(videos.decompression_bomb(tmp_path / "bomb.mp4"))
 
 
+def test_the_second_file_that_fails_in_the_same_way_has_the_same_reason(tmp_path: Path) -> None:
+    bomb = videos.decompression_bomb(tmp_path / "bomb.mp4")
+    script = tmp_path / "script.mp4"
+    script.write_text("ffconcat version 1.0\nfile bomb.mp4\n")
+    for _ in range(3):
+        with pytest.raises(TooLarge, match="16384x8192"):
+            info_of(bomb)
+        with pytest.raises(Refused, match=r"\(concat\)"):
+            info_of(script)
+
+
 def test_limits_on_pixels_and_frames(moving_2px: Path) -> None:
     with pytest.raises(TooLarge, match="128x96"):
         info_of(moving_2px, MediaLimits(max_pixels=1000))
