@@ -3,11 +3,12 @@
     res.jsonl           the kept samples                                one record per kept sample
     res_stats.jsonl     their stats, as upstream writes them            one line per kept sample, same order
     res_dropped.jsonl   every other sample, its stats and its verdict   one line each
+    res_manifest.json   what they were made from, and their digests     see `export_manifest`
 
 Each shard is written as a part first: one file with a header line and three sections, so that a rename
 replaces it as a whole. Merging streams the parts into the files above; it never reads a record apart.
 
-    header {plan, summary, sections}⏎ | kept: JSON lines or an Arrow stream | stats: lines | dropped: lines
+    header {plan, summary, input, sections}⏎ | kept: JSON lines or an Arrow stream | stats: lines | dropped: lines
 """
 
 from __future__ import annotations
@@ -19,15 +20,24 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from dj_assets import arrow_records
 from dj_assets.errors import RecipeError, StoreError
+from dj_assets.export_manifest import (
+    ExportManifest,
+    ShardInput,
+    exported_file,
+    load_shard_input,
+    recipe_record,
+    shard_input,
+    step_record,
+)
 from dj_assets.operators._contract import Stat
 from dj_assets.plan import Plan
 from dj_assets.recipe import Recipe
@@ -40,7 +50,7 @@ VERDICT_FIELD = "__dj__verdict__"
 RAW_FIELD = "__dj__raw__"
 HASH_FIELDS = tuple(f"__dj__{kind}" for kind in ("hash", "minhash", "simhash", "imagehash", "videohash"))
 
-PART_FORMAT = 1
+PART_FORMAT = 2
 """Raised when parts are laid out or rendered differently: older ones are then stale."""
 
 Stats = dict[str, list[float | int | None]]
@@ -66,8 +76,9 @@ class PartSummary:
 class ExportResult:
     """What was exported, summed over the parts found.
 
-    paths: `kept` (or `kept-00-of-02` …), `stats`, `dropped`. missing_shards: not materialized yet.
+    paths: `kept` (or `kept-00-of-02` …), `stats`, `dropped`, `manifest`. missing_shards: not materialized yet.
     stale_shards: materialized under other bounds or export options. Neither is in the files.
+    recorded_manifest: the manifest's copy among the parts, which stays when the user moves the files.
     """
 
     paths: dict[str, Path]
@@ -76,6 +87,7 @@ class ExportResult:
     set_aside: int
     dropped: dict[str, int]
     undecided: dict[str, int]
+    recorded_manifest: Path
     missing_shards: tuple[str, ...] = ()
     stale_shards: tuple[str, ...] = ()
 
@@ -87,6 +99,7 @@ def output_paths(recipe: Recipe) -> dict[str, Path]:
         "kept": main,
         "stats": main.with_name(f"{main.stem}_stats.jsonl"),
         "dropped": main.with_name(f"{main.stem}_dropped.jsonl"),
+        "manifest": main.with_name(f"{main.stem}_manifest.json"),
     }
     if recipe.dataset_path in paths.values():
         error = RecipeError(
@@ -109,10 +122,13 @@ def write_part(
     verdicts: Sequence[Verdict],
     tables: Mapping[str, Sequence[Row]],
     folder: Path,
+    *,
+    schema_of: Callable[[Path, str], Any] = manifest_schema,
 ) -> PartSummary:
     """Render one shard into `folder/<shard_key>.part`, atomically: a kill leaves the old part or the new one.
 
-    verdicts: one per sample, in the same order. tables: rows by step key.
+    verdicts: one per sample, in the same order. tables: rows by step key. schema_of: (dataset path, drop) → Arrow
+    schema of a Parquet drop, whose column types a Parquet export keeps.
     Raises ValueError where these do not belong together, `StoreError` where the part cannot be written.
     """
     if [verdict.sample_id for verdict in verdicts] != [sample.sample_id for sample in samples]:
@@ -120,8 +136,10 @@ def write_part(
     stats = _stats_by_sample(plan, samples, tables)
     leaving = [_leaves(plan, sample, verdict) for sample, verdict in zip(samples, verdicts, strict=True)]
     kept = [sample for sample, leaves in zip(samples, leaving, strict=True) if not leaves]
+    is_parquet = plan.recipe.export_type == "parquet"
+    schema = schema_of(plan.recipe.dataset_path, samples[0].drop if samples else "") if is_parquet else None
     sections = {
-        "kept": _kept_section(plan, kept, stats, samples[0].drop if samples else ""),
+        "kept": _kept_section(plan, kept, stats, schema),
         "stats": _lines(_stats_record(sample, stats[sample.sample_id]) for sample in kept),
         "dropped": _lines(
             _dropped_record(plan, sample, verdict, stats[sample.sample_id])
@@ -135,6 +153,7 @@ def write_part(
     header = {
         "plan": _plan_id(plan),
         "summary": asdict(summary),
+        "input": asdict(shard_input(plan, shard_key, samples, tables, schema)),
         "sections": {name: len(data) for name, data in sections.items()},
     }
     content = b"".join([json.dumps(header).encode(), b"\n", *sections.values()])
@@ -265,14 +284,13 @@ def _lines(records: Iterable[dict[str, Any]]) -> bytes:
     return b"".join(to_json(record).encode() + b"\n" for record in records)
 
 
-def _kept_section(plan: Plan, kept: Sequence[Sample], stats: Mapping[str, Stats], drop: str) -> bytes:
+def _kept_section(plan: Plan, kept: Sequence[Sample], stats: Mapping[str, Stats], schema: Any) -> bytes:
     records = [_main_record(plan, sample, stats[sample.sample_id]) for sample in kept]
-    recipe = plan.recipe
-    if recipe.export_type != "parquet":
+    if plan.recipe.export_type != "parquet":
         return _lines(records)
     return arrow_records.dumps(
         records,
-        schema=manifest_schema(recipe.dataset_path, drop),
+        schema=schema,
         without=_removed_fields(plan),
         stats=(STATS_FIELD, _integer_stats(plan)),
     )
@@ -295,8 +313,8 @@ class _Part:
     """A part's header. sections: name -> (offset, size) in bytes."""
 
     path: Path
-    plan_id: str
     summary: PartSummary
+    input: ShardInput
     sections: dict[str, tuple[int, int]]
 
     def lines(self, section: str) -> Iterator[bytes]:
@@ -319,45 +337,75 @@ class _Part:
             return arrow_records.read_schema(file)
 
 
-def merge_parts(plan: Plan, shard_keys: Sequence[str], folder: Path) -> ExportResult:
+def merge_parts(plan: Plan, shard_keys: Sequence[str], folder: Path, *, software: str = "") -> ExportResult:
     """Stream the parts in `folder`, in the order of `shard_keys`, into the export's files, each replaced whole.
 
     A shard without a part, or with one of other bounds or options, is left out and named in the result.
+    software: names and versions, for the manifest, which is written last.
     Raises `StoreError` where no part is there at all (an earlier export is then left alone), where a part is
     damaged, or where a file cannot be written.
     """
     recipe, plan_id = plan.recipe, _plan_id(plan)
     paths = output_paths(recipe)
     with _locked(recipe.export_path.parent), _locked(folder, ".lock"):
-        read = {key: _read_part(_part_path(folder, key)) for key in dict.fromkeys(shard_keys)}
-        parts = [found for found in read.values() if found is not None and found.plan_id == plan_id]
+        read = {key: _read_part(_part_path(folder, key), plan_id) for key in dict.fromkeys(shard_keys)}
+        parts = [found for found in read.values() if isinstance(found, _Part)]
         if read and not parts:
             raise _nothing_to_export(recipe, len(read))
         _remove_leftovers(recipe)
         main_files = _main_files(recipe, parts)
-        kept = _replace_main(recipe, main_files, parts)
-        counts = {
-            name: _replace_lines(paths[name], (line for found in parts for line in found.lines(name)))
-            for name in ("stats", "dropped")
-        }
+        counts = _replace_main(recipe, main_files, parts)
+        for name in ("stats", "dropped"):
+            counts[name] = _replace_lines(paths[name], (line for found in parts for line in found.lines(name)))
         _remove_stale(recipe, {file.path for file in main_files})
-    total = _total([found.summary for found in parts])
+        total = _total([found.summary for found in parts])
+        _refuse_loss(total, counts, recipe, folder)
+        written = {**{file.name: file.path for file in main_files}, **{n: paths[n] for n in ("stats", "dropped")}}
+        missing = tuple(key for key, found in read.items() if found is None)
+        stale = tuple(key for key, found in read.items() if found is STALE)
+        manifest = ExportManifest(
+            export_path=str(recipe.export_path),
+            recipe=recipe_record(recipe),
+            steps=tuple(step_record(step) for step in plan.steps),
+            dataset_path=str(recipe.dataset_path),
+            shards=tuple(found.input for found in parts),
+            missing_shards=missing,
+            stale_shards=stale,
+            counts={name: count for name, count in asdict(total).items() if name != "shard"},
+            files=tuple(exported_file(name, path, counts[name]) for name, path in written.items()),
+            software=software,
+        )
+        recorded = _manifest_record(folder, recipe)
+        for path in (paths["manifest"], recorded):
+            manifest.write(path)
+    return ExportResult(
+        paths={**written, "manifest": paths["manifest"]},
+        samples=total.samples,
+        kept=total.kept,
+        set_aside=total.set_aside,
+        dropped=total.dropped,
+        undecided=total.undecided,
+        recorded_manifest=recorded,
+        missing_shards=missing,
+        stale_shards=stale,
+    )
+
+
+def _refuse_loss(total: PartSummary, counts: Mapping[str, int], recipe: Recipe, folder: Path) -> None:
+    """Raise `StoreError` where what was written is not what went in."""
+    kept = sum(count for name, count in counts.items() if name not in ("stats", "dropped"))
     if (kept, counts["stats"], counts["dropped"]) != (total.kept, total.kept, total.samples - total.kept):
         raise StoreError(
             f"{total.samples} samples went into {recipe.export_path}, {kept} + {counts['dropped']} came out",
             allowed="every sample once, in the main file or in the dropped file",
             try_=f"remove {folder} and materialize the export again",
         )
-    return ExportResult(
-        paths={**{file.name: file.path for file in main_files}, "stats": paths["stats"], "dropped": paths["dropped"]},
-        samples=total.samples,
-        kept=total.kept,
-        set_aside=total.set_aside,
-        dropped=total.dropped,
-        undecided=total.undecided,
-        missing_shards=tuple(key for key, found in read.items() if found is None),
-        stale_shards=tuple(key for key, found in read.items() if found and found.plan_id != plan_id),
-    )
+
+
+def _manifest_record(folder: Path, recipe: Recipe) -> Path:
+    """Where a recipe's export to one path is remembered: the last one only, as on the disk."""
+    digest = hashlib.blake2b(str(recipe.export_path).encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+    return folder / f"{digest}.manifest.json"
 
 
 def _nothing_to_export(recipe: Recipe, num_shards: int) -> StoreError:
@@ -368,14 +416,23 @@ def _nothing_to_export(recipe: Recipe, num_shards: int) -> StoreError:
     )
 
 
-def _read_part(path: Path) -> _Part | None:
-    """A part's header, None where there is no part. Raises `StoreError` where it is damaged."""
+STALE: Literal["stale"] = "stale"
+
+
+def _read_part(path: Path, plan_id: str) -> _Part | Literal["stale"] | None:
+    """A part's header; `STALE` where another plan's, None where there is no part.
+
+    Raises `StoreError` where it is damaged.
+    """
     try:
         with path.open("rb") as file:
             line = file.readline()
             num_bytes = os.fstat(file.fileno()).st_size
         header = json.loads(line)
+        if header["plan"] != plan_id:
+            return STALE
         summary = PartSummary(**header["summary"])
+        origin = load_shard_input(header["input"])
         offset, sections = len(line), {}
         for name, size in header["sections"].items():
             sections[name] = (offset, size)
@@ -390,7 +447,7 @@ def _read_part(path: Path) -> _Part | None:
             allowed="a part that write_part has written",
             try_="remove it and materialize the export of its shard again",
         ) from error
-    return _Part(path, header["plan"], summary, sections)
+    return _Part(path, summary, origin, sections)
 
 
 def _total(summaries: Sequence[PartSummary]) -> PartSummary:
@@ -440,19 +497,19 @@ def _main_files(recipe: Recipe, parts: Sequence[_Part]) -> list[_MainFile]:
     return files
 
 
-def _replace_main(recipe: Recipe, files: Sequence[_MainFile], parts: Sequence[_Part]) -> int:
-    """Write the main files. Returns the number of samples in them."""
+def _replace_main(recipe: Recipe, files: Sequence[_MainFile], parts: Sequence[_Part]) -> dict[str, int]:
+    """Write the main files. Returns the number of samples in each, by its name."""
     is_parquet = recipe.export_type == "parquet"
     schema = arrow_records.unify(found.schema() for found in parts) if is_parquet else None
-    count = 0
+    counts = {}
     for file in files:
         pieces = list(_pieces(parts, file.begin, file.end))
         if is_parquet:
-            count += _replace_parquet(file.path, pieces, schema)
+            counts[file.name] = _replace_parquet(file.path, pieces, schema)
         else:
             lines = (line for found, begin, end in pieces for line in islice(found.lines("kept"), begin, end))
-            count += _replace_lines(file.path, lines, is_array=recipe.export_type == "json")
-    return count
+            counts[file.name] = _replace_lines(file.path, lines, is_array=recipe.export_type == "json")
+    return counts
 
 
 def _pieces(parts: Sequence[_Part], begin: int, end: int) -> Iterator[tuple[_Part, int, int]]:

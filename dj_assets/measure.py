@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dj_assets.errors import MediaError
+from dj_assets.errors import MediaError, Status
 from dj_assets.plan import Pass, Step
 from dj_assets.recipe import Limits
 from dj_assets.samples import Sample, Video
@@ -54,6 +54,19 @@ class PassResult:
     frames: int = 0
     peak_worker_mb: float = 0.0
     errors: dict[str, Exception] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Retry:
+    """Which answers to ask for again, in a run that retries. Both by measure id; measures not named are as ever.
+
+    statuses: answers of the store that are not taken for one (`ok` among them: numbers are measured anew).
+    settled: content hash -> facts that stand as they are, timed out or skipped though they be, unless the store has a
+    better answer by now: a retry measures nothing else.
+    """
+
+    statuses: Mapping[str, frozenset[Status]]
+    settled: Mapping[str, Mapping[str, tuple[Fact, ...]]] = field(default_factory=dict)
 
 
 class OperatorFault(RuntimeError):
@@ -113,6 +126,7 @@ def measure_pass(
     still_in: Collection[str] | None,
     provenance: Provenance,
     progress: Callable[[Progress], None] | None = None,
+    retry: Retry | None = None,
 ) -> PassResult:
     """Tables of one pass over one shard: every video of every sample gets one row per stat of each wanted step.
 
@@ -122,7 +136,7 @@ def measure_pass(
     started = time.perf_counter()
     steps = [step for step in pass_.steps if step.key in wanted]
     in_play = None if still_in is None else set(still_in)
-    known = _known_facts(steps, samples, store)
+    known = _known_facts(steps, samples, store, retry or Retry({}))
     for step in steps:
         store.describe_measure(info_of(step))
     tasks = list(_tasks(steps, samples, known, in_play, roots, limits))
@@ -155,7 +169,7 @@ Known = Mapping[str, Mapping[str, tuple[Fact, ...]]]
 """measure id -> content hash -> facts, one per stat."""
 
 
-def _known_facts(steps: Sequence[Step], samples: Sequence[Sample], store: Store) -> Known:
+def _known_facts(steps: Sequence[Step], samples: Sequence[Sample], store: Store, retry: Retry) -> Known:
     known: dict[str, Mapping[str, tuple[Fact, ...]]] = {}
     for step in steps:
         hashes = {
@@ -164,7 +178,9 @@ def _known_facts(steps: Sequence[Step], samples: Sequence[Sample], store: Store)
             for video in sample.videos
             if video.field == step.video_key and video.content_hash
         }
-        known[step.measure_id] = store.find_facts(step.operator.name, step.measure_id, hashes)
+        asked_again = retry.statuses.get(step.measure_id, frozenset())
+        found = store.find_facts(step.operator.name, step.measure_id, hashes, but_not_statuses=asked_again)
+        known[step.measure_id] = {**retry.settled.get(step.measure_id, {}), **found}
     return known
 
 
@@ -280,7 +296,7 @@ class _Run:
                 self.store.compact_facts(operator, measure_id, paths)
 
     def _add(self, outcome: Outcome, by_id: Mapping[str, Step]) -> None:
-        now = datetime.now(UTC).isoformat(timespec="seconds")
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
         content_hash = outcome.task.content_hash
         for measured in outcome.measured:
             if measured.bug:
@@ -336,6 +352,7 @@ def _rows(
                 continue
             reused = video.content_hash in known
             facts = known.get(video.content_hash) or new.get((step.measure_id, video.content_hash))
+            reused = reused and not any(fact.status == "skipped" for fact in facts or ())
             if not facts:
                 skipped = in_play is not None and sample.sample_id not in in_play
                 facts = _unmeasured(step, video, skipped=skipped and video.status == "ok")

@@ -38,9 +38,15 @@ ALL_COMMANDS = [
     ("drops",),
     ("drops", "add"),
     ("drops", "list"),
+    ("gc",),
+    ("lineage",),
     ("plan",),
     ("process",),
+    ("rebuild",),
+    ("rerun",),
+    ("sql",),
     ("ui",),
+    ("why",),
 ]
 
 
@@ -123,7 +129,7 @@ def test_version() -> None:
     ("arguments", "answer"),
     [
         (("proces",), "Did you mean process?"),
-        (("frobnicate",), "Commands: check, demo, drops, plan, process, ui."),
+        (("frobnicate",), f"Commands: {', '.join(sorted({name for name, *_ in ALL_COMMANDS}))}."),
         (("check", "--operator"), "--operators"),
         (("ui", "--prt", "1"), "--port"),
     ],

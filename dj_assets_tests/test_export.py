@@ -278,7 +278,12 @@ def test_a_size_in_bytes_cuts_the_main_file_as_upstream_does(out: Path, parts: P
     names = ["res-00-of-03.jsonl", "res-01-of-03.jsonl", "res-02-of-03.jsonl"]
     found = [[record["text"][-1] for record in lines(out.with_name(name))] for name in names]
     assert found == [["1", "2"], ["3", "4"], ["5"]]
-    assert [path.name for path in result.paths.values()] == [*names, "res_stats.jsonl", "res_dropped.jsonl"]
+    assert [path.name for path in result.paths.values()] == [
+        *names,
+        "res_stats.jsonl",
+        "res_dropped.jsonl",
+        "res_manifest.json",
+    ]
     assert len(lines(out.with_name("res_stats.jsonl"))) == 5
     assert not out.exists()
 
@@ -289,10 +294,10 @@ def test_an_export_that_is_cut_differently_leaves_no_stale_files(out: Path, part
     for path in users_own:
         path.write_text("mine")
     shards = {"a-00000": (numbered(1, 5), [3.0] * 5)}
-    main = {"stats": out.with_name("res_stats.jsonl"), "dropped": out.with_name("res_dropped.jsonl")}
+    beside = [out.with_name(n) for n in ("res_stats.jsonl", "res_dropped.jsonl", "res_manifest.json")]
 
     def files() -> set[Path]:
-        return set(out.parent.iterdir()) - set(users_own) - set(main.values())
+        return set(out.parent.iterdir()) - set(users_own) - set(beside)
 
     export(a_plan(MOTION, export_path=out, export_shard_size=100), shards, parts)
     assert len(files()) == 3
@@ -492,7 +497,7 @@ def _killed_while_replacing(plan: Plan, parts: Path, name: str) -> None:
     merge_parts(plan, ["ds-00000"], parts)
 
 
-@pytest.mark.parametrize("name", ["ds-00000.part", "res.jsonl", "res_stats.jsonl", "res_dropped.jsonl"])
+@pytest.mark.parametrize("name", ["ds-00000.part", "res.jsonl", "res_dropped.jsonl", "res_manifest.json"])
 def test_a_kill_leaves_old_files_or_new_ones_and_the_next_run_cleans_up(out: Path, parts: Path, name: str) -> None:
     plan = a_plan(MOTION, export_path=out)
     export(plan, {"ds-00000": (numbered(1, 1), [3.0])}, parts)
@@ -508,7 +513,8 @@ def test_a_kill_leaves_old_files_or_new_ones_and_the_next_run_cleans_up(out: Pat
 
     export(plan, {"ds-00000": (numbered(1, 2), [3.0, 1.0])}, parts)
     assert len(lines(out)) == len(lines(out.with_name("res_dropped.jsonl"))) == 1
-    assert {path.name for path in out.parent.iterdir()} == {"res.jsonl", "res_stats.jsonl", "res_dropped.jsonl"}
+    expected = {"res.jsonl", "res_stats.jsonl", "res_dropped.jsonl", "res_manifest.json"}
+    assert {path.name for path in out.parent.iterdir()} == expected
 
 
 def _materialize(plan: Plan, parts: Path, number: int, shard_keys: list[str]) -> None:

@@ -10,7 +10,7 @@ import traceback
 import click
 
 from dj_assets import __version__
-from dj_assets.cli import check, demo, drops, plan, process, ui
+from dj_assets.cli import check, demo, drops, gc, lineage, plan, process, rebuild, rerun, sql, ui, why
 from dj_assets.cli.exits import CANNOT_BE_RIGHT, EXIT_CODES, FAILED, INTERRUPTED
 from dj_assets.cli.verbosity import is_verbose, verbose_option
 from dj_assets.errors import DjAssetsError, RecipeError, RecipeErrors
@@ -84,7 +84,7 @@ def command_line() -> None:
     """Data-Juicer video recipes, unchanged, as Dagster assets: measure once, decide for free, never lose a row."""
 
 
-for module in (process, plan, check, drops, ui, demo):
+for module in (process, plan, why, lineage, sql, rerun, rebuild, check, drops, gc, ui, demo):
     command_line.add_command(module.command)
 
 

@@ -46,7 +46,7 @@ def command(recipes: tuple[str, ...], lists_operators: bool) -> None:
 
         print_operators(out)
         return
-    findings = refuse_same_names([find(path) for path in recipes or _own_recipes()])
+    findings = refuse_same_names([find(path) for path in recipes or own_recipes()])
     _print(out, findings)
     broken = [finding for finding in findings if finding.is_broken]
     if broken:
@@ -137,7 +137,8 @@ def refuse_same_names(findings: Sequence[Finding]) -> list[Finding]:
     return checked
 
 
-def _own_recipes() -> list[str]:
+def own_recipes() -> list[str]:
+    """The project's recipe files, as a user would type them. Raises `RecipeError` where there are none."""
     from dj_assets.defs.project import project_root, recipe_paths
 
     paths = [str(_as_typed(path)) for path in recipe_paths(project_root())]

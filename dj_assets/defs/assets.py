@@ -5,7 +5,7 @@
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from dj_assets.decide import decide, still_in, summarize
-from dj_assets.defs import checks, metadata, versions
+from dj_assets.defs import checks, metadata, retries, versions
 from dj_assets.defs.partitions import dataset_shards, find_shard, partitions_name, shard_partitions
 from dj_assets.defs.progress import ProgressLog
 from dj_assets.defs.resources import CPU_POOL, GPU_POOL
 from dj_assets.errors import DjAssetsError, StoreError
 from dj_assets.plan import Pass, Plan, Step
-from dj_assets.samples import Sample, dataset_root, read_shard
+from dj_assets.samples import Sample, read_shard
 from dj_assets.store.rows import Provenance, Row, Verdict
 from dj_assets.store.schemas import SAMPLES, STATS, VERDICTS
 
 if TYPE_CHECKING:
-    from dj_assets.measure import PassResult
+    from dj_assets.measure import PassResult, Retry
     from dj_assets.store.store import Store
 
 
@@ -113,12 +113,6 @@ class RecipeGraph:
     def tags(self) -> dict[str, str]:
         return {"dj_assets/recipe": self.name}
 
-    @property
-    def roots(self) -> list[Path]:
-        """Folders that videos may lie in: the dataset's own, and those that the recipe adds."""
-        recipe = self.plan.recipe
-        return [dataset_root(recipe.dataset_path), *map(Path, recipe.settings.roots)]
-
     def earlier_steps(self, pass_: Pass) -> list[Step]:
         """Steps whose drops spare this pass work; none where every stat is wanted of every video."""
         if not self.plan.recipe.settings.short_circuit:
@@ -137,6 +131,7 @@ class _ShardWork:
         self.context = context
         self.shard_key = context.partition_key
         self.store: Store = context.resources.store.open()
+        self.wish = retries.wish_of(context.run.tags)
         self._started_seconds = time.perf_counter()
 
     @property
@@ -170,6 +165,13 @@ class _ShardWork:
         except StoreError as error:
             self.context.log.info(f"measuring without {step.key}: {error.one_line()}")
             return None
+
+    def read_earlier_table(self, step: Step) -> list[Row]:
+        """One stats table of this measure, whatever videos it was made of; empty where there is none."""
+        provenance = self.store.stats_provenance(self.recipe.name, step.key, self.shard_key)
+        if provenance is None or provenance.code_version != step.measure_id:
+            return []
+        return self.store.read_stats(self.recipe.name, step.key, self.shard_key)
 
     def _read_table(self, step: Step, samples: Sequence[Sample]) -> list[Row]:
         asset = self.graph.stats(step)
@@ -242,17 +244,9 @@ def _samples_asset(graph: RecipeGraph) -> dg.AssetsDefinition:
     def samples(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         with _failing_clearly():
             work = _ShardWork(graph, context)
-            shard, num_records = find_shard(recipe, work.shard_key)
-            read = read_shard(
-                shard,
-                video_keys=graph.plan.video_keys,
-                text_key=recipe.text_key,
-                video_special_token=recipe.video_special_token,
-                suffixes=recipe.suffixes,
-            )
-            found = _identified(graph, read)
+            found, num_records = _asked_again(work) if work.wish.statuses else _read(work)
             provenance = work.provenance(graph.samples, code_version=code_version)
-            path = work.store.write_samples(recipe.name, shard.key, found, provenance)
+            path = work.store.write_samples(recipe.name, work.shard_key, found, provenance)
             work.refresh_index()
             return dg.MaterializeResult(
                 metadata={
@@ -266,10 +260,38 @@ def _samples_asset(graph: RecipeGraph) -> dg.AssetsDefinition:
     return samples
 
 
-def _identified(graph: RecipeGraph, samples: Sequence[Sample]) -> list[Sample]:
+def _read(work: _ShardWork) -> tuple[list[Sample], int]:
+    """(samples, number of records) of the shard as its data drop has them now."""
+    recipe = work.recipe
+    shard, num_records = find_shard(recipe, work.shard_key)
+    read = read_shard(
+        shard,
+        video_keys=work.plan.video_keys,
+        text_key=recipe.text_key,
+        video_special_token=recipe.video_special_token,
+        suffixes=recipe.suffixes,
+    )
+    known = work.store.recall_identities(shard) if recipe.settings.trust_mtime else None
+    found = _identified(work.graph, read, known)
+    work.store.remember_identities(shard, found)
+    return found, num_records
+
+
+def _asked_again(work: _ShardWork) -> tuple[list[Sample], int]:
+    """(samples, number of records) of the shard as they were, but for the files of the videos that are retried."""
+    samples = work.read_samples()
+    tables = [work.read_earlier_table(step) for step in work.plan.steps]
+    places = retries.places_to_retry(tables, work.wish.statuses)
+    found = _identified(work.graph, retries.asked_again(samples, places), None)
+    return retries.with_videos_of(samples, found), len(samples)
+
+
+def _identified(
+    graph: RecipeGraph, samples: Sequence[Sample], known: Mapping[str, tuple[str, int, int]] | None
+) -> list[Sample]:
     from dj_assets.measure import identify
 
-    return identify(samples, roots=graph.roots, limits=graph.plan.recipe.settings.limits)
+    return identify(samples, roots=graph.plan.roots, limits=graph.plan.recipe.settings.limits, known=known)
 
 
 # ------------------------------------------------------------------------------------------------------------ stats
@@ -341,13 +363,19 @@ def _measure(
         samples=samples,
         store=work.store,
         limits=work.recipe.settings.limits,
-        roots=work.graph.roots,
+        roots=work.graph.plan.roots,
         workers=engine.workers_for(work.recipe),
         wanted=[step.key for step in steps],
         still_in=_still_in(work, pass_, samples),
         provenance=work.provenance(dg.AssetKey([work.recipe.name, "stats"]), code_version=""),
         progress=progress,
+        retry=_retry(work, steps),
     )
+
+
+def _retry(work: _ShardWork, steps: Sequence[Step]) -> "Retry | None":
+    earlier = {step.key: work.read_earlier_table(step) for step in steps} if work.wish.statuses else {}
+    return retries.retry_of(work.wish, earlier, steps)
 
 
 def _still_in(work: _ShardWork, pass_: Pass, samples: Sequence[Sample]) -> Collection[str] | None:
@@ -440,13 +468,14 @@ def _filtered_asset(graph: RecipeGraph) -> dg.AssetsDefinition:
 
 def _export_asset(graph: RecipeGraph) -> dg.AssetsDefinition:
     recipe = graph.plan.recipe
+    code_version = versions.export_code_version(graph.plan)
 
     @dg.asset(
         key=graph.export,
         group_name=graph.name,
         partitions_def=graph.partitions,
         deps=[graph.filtered],
-        code_version=versions.export_code_version(graph.plan),
+        code_version=code_version,
         description="The kept samples as Data-Juicer writes them, their stats, and every sample that left, with the "
         "reason. Each shard adds its part; the files hold the parts of all shards.",
         kinds={"parquet" if recipe.export_type == "parquet" else "json"},
@@ -468,7 +497,10 @@ def _export_asset(graph: RecipeGraph) -> dg.AssetsDefinition:
             tables = work.read_tables(samples)
             folder = work.store.export_parts(recipe.name)
             part = write_part(graph.plan, work.shard_key, samples, verdicts, tables, folder)
-            merged = merge_parts(graph.plan, _shards_with_partition(work), folder)
+            merged = merge_parts(graph.plan, _shards_with_partition(work), folder, software=versions.library_versions())
+            provenance = work.provenance(graph.export, code_version=code_version)
+            work.store.record_export(merged.recorded_manifest, replace(provenance, rows=merged.samples))
+            work.refresh_index()
             return dg.MaterializeResult(
                 metadata=metadata.export_figures(part, merged, seconds=work.seconds),
                 check_results=[checks.check_lines_written(graph.export, part, num_samples=len(samples))],
@@ -501,7 +533,7 @@ def _evidence_asset(graph: RecipeGraph) -> dg.AssetsDefinition:
             samples = work.read_samples()
             exhibits = choose(graph.plan, samples, work.read_verdicts(samples), work.read_tables(samples))
             folder = evidence_folder(recipe) / work.shard_key
-            paths = write_evidence(exhibits, graph.plan, roots=graph.roots, folder=folder)
+            paths = write_evidence(exhibits, graph.plan, roots=graph.plan.roots, folder=folder)
             return dg.MaterializeResult(
                 metadata=metadata.evidence_figures(paths, folder, num_exhibits=len(exhibits), seconds=work.seconds)
             )

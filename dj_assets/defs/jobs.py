@@ -19,6 +19,7 @@ from dj_assets.defs.assets import RecipeGraph, build_recipe_defs
 from dj_assets.defs.partitions import register_shards
 from dj_assets.defs.progress import Listener, listening
 from dj_assets.defs.resources import CPU_POOL, GPU_POOL, project_resources
+from dj_assets.defs.retries import Wish
 from dj_assets.plan import Plan
 
 _log = logging.getLogger(__name__)
@@ -98,13 +99,15 @@ def run_recipe(
     on_progress: Listener | None = None,
     on_shard: Callable[[str], None] | None = None,
     verbose: bool = False,
+    wish: Wish | None = None,
 ) -> RunReport:
     """Materialize a recipe's assets for each shard, one run per shard, going on with the others when one fails.
 
     shard_keys: default every shard of the dataset; all are registered as partitions first. selection: default all
     assets of the recipe. on_progress: called for each `measure.Progress`. on_shard: called with each key before its
-    run. verbose: Dagster's log on the console. What the store knows already is not measured again, so running twice
-    is cheap. Raises `RecipeError` where there is no dataset, KeyboardInterrupt where the user ended it.
+    run. verbose: Dagster's log on the console. wish: what to ask for again, where this is a retry. What the store
+    knows already is not measured again, so running twice is cheap. Raises `RecipeError` where there is no dataset,
+    KeyboardInterrupt where the user ended it.
     """
     started_seconds = time.perf_counter()
     current = register_shards(instance, plan)
@@ -114,7 +117,8 @@ def run_recipe(
     runner = _Runner(plan, instance, store_root, selection, run_config=TALKATIVE if verbose else QUIET)
     reports: list[ShardReport] = []
     paths: dict[str, Path] = {}
-    with sign_of_life(store_root / "running") as tags, listening(on_progress):
+    with sign_of_life(store_root / "running") as signs, listening(on_progress):
+        tags = {**signs, **(wish.tags if wish else {})}
         for shard_key in current if shard_keys is None else shard_keys:
             if on_shard is not None:
                 on_shard(shard_key)

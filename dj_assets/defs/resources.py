@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,14 +103,26 @@ def project_instance() -> Iterator[dg.DagsterInstance]:
     before = os.environ.get("DAGSTER_HOME")
     os.environ["DAGSTER_HOME"] = home
     try:
-        with dg.DagsterInstance.from_ref(InstanceRef.from_dir(home, overrides=WITHOUT_LOG_CAPTURE)) as instance:
-            set_pool_limits(instance)
+        with ExitStack() as stack:
+            with _opened_alone(home):
+                ref = InstanceRef.from_dir(home, overrides=WITHOUT_LOG_CAPTURE)
+                instance = stack.enter_context(dg.DagsterInstance.from_ref(ref))
+                set_pool_limits(instance)
             yield instance
     finally:
         if before is None:
             del os.environ["DAGSTER_HOME"]
         else:
             os.environ["DAGSTER_HOME"] = before
+
+
+@contextmanager
+def _opened_alone(home: str) -> Iterator[None]:
+    """Hold a lock, which the system drops if we die. Whoever opens a new instance makes its databases, and Dagster
+    leaves them broken for good (two heads in `alembic_version`) where two processes do so at the same moment."""
+    with Path(home, ".opening.lock").open("a", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def set_pool_limits(instance: dg.DagsterInstance) -> Mapping[str, int]:

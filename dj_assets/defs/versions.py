@@ -13,8 +13,9 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from dj_assets.export_manifest import samples_digest
 from dj_assets.plan import Plan
-from dj_assets.samples import Sample, Video, dumps_record
+from dj_assets.samples import Sample
 from dj_assets.store.rows import Row, Verdict
 
 NUMBER_LIBRARIES = ("dj-assets", "dagster", "av", "opencv-python-headless", "easyocr", "torch", "numpy")
@@ -55,21 +56,8 @@ def export_code_version(plan: Plan) -> str:
 
 
 def samples_version(samples: Sequence[Sample]) -> str:
-    """Digest of the records and of their videos' bytes. Times of modification do not count."""
-    return _digest(
-        [
-            sample.sample_id,
-            dumps_record(sample.record),
-            [sample.status, sample.reason, sample.raw],
-            [_video_facts(video) for video in sample.videos],
-        ]
-        for sample in samples
-    )
-
-
-def _video_facts(video: Video) -> list[Any]:
-    where = [video.field, video.position, video.given, video.path]
-    return [*where, video.content_hash, video.status, video.reason]
+    """Digest of the records and of their videos' bytes, as an export's manifest has it."""
+    return samples_digest(samples)
 
 
 def table_version(rows: Sequence[Row]) -> str:

@@ -152,6 +152,11 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     return recipe
 
 
+def recipe_name(path: Path) -> str:
+    """The name of the recipe in a file, as assets and tables have it: its stem over [A-Za-z0-9_]."""
+    return re.sub(r"[^A-Za-z0-9_]", "_", path.stem) or "recipe"
+
+
 def _fields_of(model: type[BaseModel], prefix: str) -> dict[str, FieldInfo]:
     """Dotted name → field of a settings model, its nested models opened."""
     found: dict[str, FieldInfo] = {}
@@ -197,7 +202,7 @@ def _resolve(draft: Draft) -> Recipe:
     }
     resolved = _for_people(facts, settings, steps)
     return Recipe(
-        name=re.sub(r"[^A-Za-z0-9_]", "_", Path(draft.file).stem) or "recipe",
+        name=recipe_name(Path(draft.file)),
         file=draft.file,
         sha256=hashlib.sha256(json.dumps(resolved, sort_keys=True).encode()).hexdigest(),
         steps=steps,

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
+import os
 import time
 import uuid
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dj_assets.errors import Status, StoreError
 from dj_assets.store.files import (
+    ORPHAN_SECONDS,
     Damaged,
+    finish,
     open_parquet,
+    open_writer,
     part,
     read_provenance,
     read_table,
@@ -37,6 +43,9 @@ SUPERSEDED = ".superseded"
 GRACE_SECONDS = 600.0
 """How long compacted files stay. DuckDB lists a folder first and opens its files later; were they removed at once, a
 client that reads the `facts` view during a run would often be told "No such file"."""
+
+GROUP_ROWS = 8192
+"""Rows of a row group of a compacted file: a lookup reads the hashes of all groups, and those with a hit whole."""
 
 LISTINGS = 5
 """How often to look for files that appeared while reading; another process has to compact for each round."""
@@ -68,69 +77,176 @@ def append(root: Path, facts: Sequence[Fact], provenance: Provenance) -> list[Pa
     return paths
 
 
-def compact(root: Path, operator: str, measure_id: str, paths: Sequence[Path]) -> Path:
+def compact(root: Path, operator: str, measure_id: str, paths: Sequence[Path]) -> Path | None:
     """Put the facts of several files into one new file. Those stay for `GRACE_SECONDS`, for whoever reads them now.
 
-    Meanwhile, or if it is killed half way, the facts are there twice; lookups and the `facts` view pick one of each.
-    Raises `StoreError` where none of the files is left.
+    Rows keep their order, so that videos measured together lie together: they are asked for together again, and a
+    lookup then reads one row group whole. Sorted by hash, each of a shard's videos would be in another one.
+    Killed at any moment, it leaves the old files or the new one in force. Files that are compacted already are left
+    out: None where nothing is left of them, which is no fault of a run whose chunks `gc` has put together meanwhile.
+    Raises `StoreError` where the disk refuses, or no file can be read.
     """
-    import pyarrow as pa
-
-    tables, origins, done = [], [], []
-    for path in dict.fromkeys(paths):
-        try:
-            rows, origin = read_table(path, FACTS), read_provenance(path)
-        except FileNotFoundError:
-            log.info("%s is compacted already", path)
-        except Damaged as error:
-            _give_up(error)
-        else:
-            tables.append(rows)
-            origins.append(origin)
-            done.append(path)
-    if not tables:
-        raise StoreError(
-            f"none of the {len(paths)} files of {operator} {measure_id} to compact is there",
-            allowed="files that append_facts returned and that were not compacted before",
-            try_="nothing: if they were compacted before, their facts are in another file of the same folder",
-        )
-    if len(done) == 1:
-        return done[0]
-    merged = _by_content(pa.concat_tables(tables))
     folder = folder_of(root, operator, measure_id)
-    target = _new_file(folder)
-    write_table(target, FACTS, merged, replace(origins[0], rows=merged.num_rows))
-    note = target.with_suffix(SUPERSEDED)
-    write_atomically(note, lambda temporary: _write_names(temporary, done))
+    if not folder.is_dir():
+        return None
+    with _locked(folder):
+        successors = superseded(folder)
+        left = [path for path in dict.fromkeys(paths) if path.name not in successors and path.exists()]
+        known = [folder / successors[path.name] for path in paths if path.name in successors]
+        if len(left) < 2:
+            return next(iter([*left, *known]), None)
+        target = _new_file(folder)
+        write_atomically(target, lambda temporary: _merge(left, temporary, target))
     remove_superseded(folder)
     return target
 
 
-def _write_names(path: Path, superseded: Sequence[Path]) -> None:
-    path.write_text("".join(f"{old.name}\n" for old in superseded), encoding="utf-8")
+def _merge(paths: Sequence[Path], temporary: Path, target: Path) -> None:
+    """Write the facts of `paths` to `temporary`, and then the note that gives them up once `target` is in its place."""
+    origins: list[Provenance] = []
+    done: list[Path] = []
+    num_rows = 0
+    with open_writer(temporary, FACTS) as writer:
+        for group in _regrouped(_readable(paths, done, origins), GROUP_ROWS):
+            writer.write_table(group, row_group_size=GROUP_ROWS)
+            num_rows += group.num_rows
+        if not origins:
+            raise StoreError(
+                f"none of {len(paths)} files in {paths[0].parent} can be read",
+                allowed="files that append_facts returned",
+                try_="look at the disk; what is damaged was set aside, and will be measured again",
+            )
+        finish(writer, FACTS, replace(origins[0], rows=num_rows))
+    write_atomically(target.with_suffix(SUPERSEDED), lambda note: _write_names(note, done))
+
+
+def _readable(paths: Sequence[Path], done: list[Path], origins: list[Provenance]) -> Iterator[pa.Table]:
+    """The facts of each file that can be read. done, origins: grow by the files that were."""
+    for path in paths:
+        try:
+            rows, origin = read_table(path, FACTS), read_provenance(path)
+        except FileNotFoundError:
+            log.info("%s is gone", path)
+        except Damaged as error:
+            _give_up(error)
+        else:
+            done.append(path)
+            origins.append(origin)
+            yield rows
+
+
+def _regrouped(tables: Iterable[pa.Table], num_rows: int) -> Iterator[pa.Table]:
+    """The same rows in tables of `num_rows` or a multiple of it, the last one shorter."""
+    import pyarrow as pa
+
+    waiting: list[pa.Table] = []
+    for table in tables:
+        waiting.append(table)
+        count = sum(piece.num_rows for piece in waiting)
+        if count >= num_rows:
+            joined = pa.concat_tables(waiting)
+            whole = count - count % num_rows
+            yield joined.slice(0, whole)
+            waiting = [joined.slice(whole)]
+    if rest := [piece for piece in waiting if piece.num_rows]:
+        yield pa.concat_tables(rest)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a measure's folder against other compactions; the system lets go if we die. Raises `StoreError`."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError:
+            os.close(descriptor)
+            raise
+    except OSError as error:
+        raise StoreError(
+            f"cannot lock {folder}: {error}",
+            allowed="a folder that this user may read, on a file system that has locks",
+            try_="mend the rights of the folder, or keep the store on a local disk",
+        ) from error
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _write_names(path: Path, old_files: Sequence[Path]) -> None:
+    path.write_text("".join(f"{old.name}\n" for old in old_files), encoding="utf-8")
+
+
+def superseded(folder: Path) -> dict[str, str]:
+    """Names of files of one measure whose facts are in another one, and the name of that.
+
+    A note is written before the file that it speaks for is put in place: without that file it means nothing.
+    """
+    names: dict[str, str] = {}
+    for note in folder.glob(f"*{SUPERSEDED}"):
+        target = note.with_suffix(".parquet")
+        try:
+            if target.exists():
+                names.update(dict.fromkeys(note.read_text(encoding="utf-8").splitlines(), target.name))
+        except OSError as error:
+            log.debug("%s says nothing: %s", note, error)
+    return names
+
+
+def expired(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
+    """Notes of one measure that nobody needs any more, each with the files that it gives up.
+
+    In an order: a file may only go after those that it had stood for, or they would be taken for the only ones left.
+    """
+    successors = superseded(folder)
+
+    def takeovers_since(note: Path) -> int:
+        name, count = note.with_suffix(".parquet").name, 0
+        while name in successors:
+            name, count = successors[name], count + 1
+        return count
+
+    for note in sorted(folder.glob(f"*{SUPERSEDED}"), key=takeovers_since, reverse=True):
+        try:
+            age_seconds = time.time() - note.stat().st_mtime
+            if note.with_suffix(".parquet").exists():
+                if age_seconds >= GRACE_SECONDS:
+                    names = note.read_text(encoding="utf-8").splitlines()
+                    yield note, [folder / part(name, what="file") for name in names]
+            elif age_seconds >= ORPHAN_SECONDS:
+                yield note, []
+        except (OSError, StoreError) as error:
+            log.warning("what %s lists is left where it is: %s", note, error)
 
 
 def remove_superseded(folder: Path) -> list[Path]:
     """Remove the files of one measure that were compacted long enough ago. Returns what went."""
     removed = []
-    for note in folder.glob(f"*{SUPERSEDED}"):
+    for note, old_files in expired(folder):
         try:
-            if time.time() - note.stat().st_mtime < GRACE_SECONDS:
-                continue
-            for name in note.read_text(encoding="utf-8").splitlines():
-                old = folder / part(name, what="file")
-                old.unlink(missing_ok=True)
-                removed.append(old)
+            for old in old_files:
+                if old.exists():
+                    old.unlink(missing_ok=True)
+                    removed.append(old)
             note.unlink(missing_ok=True)
-        except (OSError, StoreError) as error:
+        except OSError as error:
             log.warning("what %s lists is left where it is: %s", note, error)
+            break
     return removed
 
 
-def find(root: Path, operator: str, measure_id: str, content_hashes: Collection[str]) -> dict[str, tuple[Fact, ...]]:
+def find(
+    root: Path,
+    operator: str,
+    measure_id: str,
+    content_hashes: Collection[str],
+    but_not_statuses: Collection[Status] = (),
+) -> dict[str, tuple[Fact, ...]]:
     """The facts of some videos that still hold, by content hash, one per stat in the order they were added.
 
-    A measured number goes before a failure, the newer before the older. Files that cannot be read are set
+    A measured number goes before a failure, the newer before the older. but_not_statuses: videos whose answer is one
+    of these are left out, for whoever wants to measure them again. Files that cannot be read are set
     aside with a warning: what was in them will be measured again.
     """
     best: dict[tuple[str, str], Fact] = {}
@@ -141,7 +257,8 @@ def find(root: Path, operator: str, measure_id: str, content_hashes: Collection[
     found: dict[str, tuple[Fact, ...]] = {}
     for (content_hash, _), fact in best.items():
         found[content_hash] = (*found.get(content_hash, ()), fact)
-    return found
+    refused = {content_hash for (content_hash, _), fact in best.items() if fact.status in but_not_statuses}
+    return {content_hash: facts for content_hash, facts in found.items() if content_hash not in refused}
 
 
 def _precedence(fact: Fact) -> tuple[bool, str]:
@@ -154,8 +271,11 @@ def _matching(folder: Path, content_hashes: Collection[str]) -> Iterator[Fact]:
     wanted = pa.array(sorted(content_hashes), type=pa.string())
     seen: set[Path] = set()
     for _ in range(LISTINGS if len(wanted) else 0):
-        # A file that vanishes between listing and reading was compacted into one that the next listing shows.
-        new = [path for path in sorted(folder.glob("*.parquet")) if path not in seen]
+        # A file that vanishes between listing and reading was compacted into one that the next listing shows. Notes are
+        # read before the listing, which then shows every file that they speak for.
+        given_up = superseded(folder)
+        listed = sorted(folder.glob("*.parquet"))
+        new = [path for path in listed if path not in seen and path.name not in given_up]
         if not new:
             return
         seen.update(new)
@@ -199,15 +319,6 @@ def _give_up(error: Damaged) -> None:
         log.warning("%s, and cannot be set aside: %s", error.given, refusal)
         return
     log.warning("%s; set aside as %s, its facts may be measured again", error.given, aside)
-
-
-def _by_content(rows: pa.Table) -> pa.Table:
-    """Sorted by content hash, so that a reader who wants one video skips row groups.
-
-    By Python's sort, which keeps the order of a video's stats; Arrow's does not promise to.
-    """
-    hashes = rows.column("content_hash").to_pylist()
-    return rows.take(sorted(range(len(hashes)), key=hashes.__getitem__))
 
 
 def _new_file(folder: Path) -> Path:

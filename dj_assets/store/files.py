@@ -85,15 +85,37 @@ def write_table(path: Path, table: Table, rows: pa.Table, provenance: Provenance
     """Write one record file. rows: in `table`'s schema. Raises `StoreError`."""
     import pyarrow.parquet as pq
 
-    about = {"table": table.name, "schema_version": table.version, "provenance": asdict(provenance)}
-    rows = rows.replace_schema_metadata({METADATA_KEY: json.dumps(about).encode()})
-    # Hashes and measured numbers do not repeat; a dictionary of them only costs.
-    dictionary = [c.name for c in table.columns if c.kind == "text" and c.name != "content_hash"]
+    rows = rows.replace_schema_metadata({METADATA_KEY: _about(table, provenance)})
 
     def write(temporary: Path) -> None:
-        pq.write_table(rows, temporary, compression="zstd", use_dictionary=dictionary, row_group_size=ROW_GROUP_ROWS)
+        pq.write_table(rows, temporary, row_group_size=ROW_GROUP_ROWS, **_encoding(table))
 
     write_atomically(path, write)
+
+
+@contextmanager
+def open_writer(path: Path, table: Table) -> Iterator[Any]:
+    """A `ParquetWriter` for a record file too large to hold; `finish` it, and put `path` in place, yourself."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetWriter(path, table.arrow, **_encoding(table)) as writer:
+        yield writer
+
+
+def finish(writer: Any, table: Table, provenance: Provenance) -> None:
+    """Say what the file of `open_writer` holds, once that is known."""
+    writer.add_key_value_metadata({METADATA_KEY: _about(table, provenance)})
+
+
+def _about(table: Table, provenance: Provenance) -> bytes:
+    about = {"table": table.name, "schema_version": table.version, "provenance": asdict(provenance)}
+    return json.dumps(about).encode()
+
+
+def _encoding(table: Table) -> dict[str, Any]:
+    """Hashes and measured numbers do not repeat; a dictionary of them only costs."""
+    dictionary = [c.name for c in table.columns if c.kind == "text" and c.name != "content_hash"]
+    return {"compression": "zstd", "use_dictionary": dictionary}
 
 
 class Damaged(StoreError):
@@ -158,7 +180,7 @@ def set_aside(path: Path) -> Path | None:
 def sweep(root: Path, *, older_than_seconds: float = ORPHAN_SECONDS) -> list[Path]:
     """Remove temporary files whose writer was killed. Returns what went."""
     removed = []
-    for path in _temporaries(root):
+    for path in temporaries(root):
         try:
             if time.time() - path.stat().st_mtime > older_than_seconds:
                 path.unlink()
@@ -168,7 +190,8 @@ def sweep(root: Path, *, older_than_seconds: float = ORPHAN_SECONDS) -> list[Pat
     return removed
 
 
-def _temporaries(root: Path) -> Iterator[Path]:
+def temporaries(root: Path) -> Iterator[Path]:
+    """Temporary files of writers, at work or dead."""
     for folder, _, names in os.walk(root):
         for name in names:
             if _TEMPORARY.fullmatch(name):

@@ -23,8 +23,8 @@ from typing import Any, TypeVar
 
 from dj_assets.errors import Status, StoreError
 from dj_assets.samples import Sample, Shard
-from dj_assets.store import facts as facts_log
 from dj_assets.store import costs, files, identities, index, ledger, measures
+from dj_assets.store import facts as facts_log
 from dj_assets.store.measures import MeasureInfo
 from dj_assets.store.rows import Fact, Provenance, Row, Verdict
 from dj_assets.store.schemas import (
@@ -150,8 +150,8 @@ class Store:
         """
         return facts_log.append(self.root, facts, _dated(provenance))
 
-    def compact_facts(self, operator: str, measure_id: str, paths: Sequence[Path]) -> Path:
-        """Put several files of `append_facts` into one; they are removed some minutes later.
+    def compact_facts(self, operator: str, measure_id: str, paths: Sequence[Path]) -> Path | None:
+        """Put several files of `append_facts` into one; they are removed some minutes later. None: they are gone.
 
         Until then the facts are there twice, which neither lookups nor the `facts` view show.
         """

@@ -114,6 +114,7 @@ def test_one_run_measures_decides_and_exports(
         "kept": "res.jsonl",
         "stats": "res_stats.jsonl",
         "dropped": "res_dropped.jsonl",
+        "manifest": "res_manifest.json",
     }
     [kept] = report.paths["kept"].read_text(encoding="utf-8").splitlines()
     assert json.loads(kept)["videos"] == [str(folder / "clip4.mp4")]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from dj_assets.errors import StoreError
+from dj_assets.errors import Status, StoreError
 from dj_assets.store import facts as facts_log
 from dj_assets.store import files
 from dj_assets.store.rows import Fact
@@ -242,17 +242,72 @@ def test_the_next_compaction_clears_up_after_the_last(store: Store, monkeypatch:
     assert set(parquet_files(store)) == {first, second}
 
 
-def test_a_kill_before_the_old_files_are_given_up_loses_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("moment", ["before the new file", "before its note", "between note and file", "after both"])
+def test_a_kill_during_compaction_loses_nothing(store: Store, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+    """The note that gives files up may lie there without the file that took them over, and then means nothing."""
     paths = [path for number in range(3) for path in store.append_facts([a_fact(number)], PROVENANCE)]
+    sound, calls = facts_log.write_atomically, []
 
-    def killed(*_: object) -> None:
-        raise KeyboardInterrupt
+    def killed(path: Path, write) -> None:
+        calls.append(path.suffix)
+
+        def write_and_die(temporary: Path) -> None:
+            write(temporary)
+            raise KeyboardInterrupt
+
+        if moment == {".parquet": "before the new file", ".superseded": "before its note"}[path.suffix]:
+            raise KeyboardInterrupt
+        sound(path, write_and_die if path.suffix == ".parquet" and moment == "between note and file" else write)
+        if path.suffix == ".parquet":
+            raise KeyboardInterrupt
 
     monkeypatch.setattr(facts_log, "write_atomically", killed)
     with pytest.raises(KeyboardInterrupt):
         store.compact_facts(OPERATOR, MEASURE, paths)
-    assert len(parquet_files(store)) == 4  # every fact is there twice
-    assert find(store, 0, 1, 2) == {content_hash(number): (a_fact(number),) for number in range(3)}
+    monkeypatch.undo()
+    expected = {content_hash(number): (a_fact(number),) for number in range(3)}
+    assert find(store, 0, 1, 2) == expected
+    for note in paths[0].parent.glob("*.superseded"):
+        os.utime(note, (0, 0))
+    store.sweep()
+    assert find(store, 0, 1, 2) == expected
+    assert len(parquet_files(store)) == (1 if moment == "after both" else 3)
+    store.compact_facts(OPERATOR, MEASURE, paths)
+    assert find(store, 0, 1, 2) == expected
+
+
+def facts_in(paths: list[Path]) -> int:
+    return sum(pq.read_metadata(path).num_rows for path in paths)
+
+
+def test_files_are_compacted_once(store: Store) -> None:
+    """A run puts its chunks together, and housekeeping beside it as well: no fact is to be there twice for good."""
+    paths = [path for number in range(4) for path in store.append_facts([a_fact(number)], PROVENANCE)]
+    first = store.compact_facts(OPERATOR, MEASURE, paths[:3])
+    assert store.compact_facts(OPERATOR, MEASURE, paths[:3]) == first
+    second = store.compact_facts(OPERATOR, MEASURE, [*paths, first])
+    assert facts_in([second]) == 4
+    assert store.compact_facts(OPERATOR, MEASURE, paths) == first  # where the first three are; anything but an error
+    for note in first.parent.glob("*.superseded"):
+        os.utime(note, (0, 0))
+    store.sweep()
+    assert parquet_files(store) == [second]
+    assert len(find(store, *range(4))) == 4
+
+
+def test_videos_measured_together_lie_together(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shard's videos are asked for together again: the rows of one group hold them, not a row here and there."""
+    monkeypatch.setattr(facts_log, "GROUP_ROWS", 10)
+    paths = [
+        path
+        for start in (0, 7, 14, 21)
+        for path in store.append_facts([a_fact(number) for number in range(start, start + 7)], PROVENANCE)
+    ]
+    with pq.ParquetFile(store.compact_facts(OPERATOR, MEASURE, paths)) as file:
+        sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+        hashes = file.read(["content_hash"]).column(0).to_pylist()
+    assert sizes == [10, 10, 8]
+    assert hashes == [content_hash(number) for number in range(28)]
 
 
 def test_one_file_is_compact_already(store: Store) -> None:
@@ -270,9 +325,19 @@ def test_compaction_leaves_out_what_is_gone_or_damaged(store: Store, caplog: pyt
     assert "is damaged" in caplog.text
 
 
-def test_compaction_of_nothing_is_an_error(store: Store) -> None:
-    with pytest.raises(StoreError, match="none of the 1 files") as caught:
-        store.compact_facts(OPERATOR, MEASURE, [store.root / "gone.parquet"])
+def test_files_that_are_gone_are_no_fault(store: Store) -> None:
+    """A long run's chunks may have been put together by `gc`, and removed, before the run comes to do it itself."""
+    assert store.compact_facts(OPERATOR, MEASURE, [store.root / "gone.parquet"]) is None
+    (left,) = store.append_facts([a_fact(1)], PROVENANCE)
+    assert store.compact_facts(OPERATOR, MEASURE, [left.with_name("gone.parquet")]) is None
+
+
+def test_files_of_which_none_can_be_read_are_an_error(store: Store) -> None:
+    paths = [path for number in range(2) for path in store.append_facts([a_fact(number)], PROVENANCE)]
+    for path in paths:
+        path.write_bytes(b"")
+    with pytest.raises(StoreError, match="none of 2 files") as caught:
+        store.compact_facts(OPERATOR, MEASURE, paths)
     assert caught.value.allowed and caught.value.try_
 
 
@@ -291,3 +356,21 @@ def test_a_lookup_survives_a_compaction_under_it(store: Store, monkeypatch: pyte
 
     monkeypatch.setattr(facts_log, "open_parquet", compact_first)
     assert set(find(store, 0, 1, 2)) == {content_hash(number) for number in range(3)}
+
+
+def test_an_answer_that_is_asked_for_again_is_left_out_but_a_number_found_since_is_not(store: Store) -> None:
+    answers = {1: "too_short", 2: "unreadable", 3: "ok"}
+    for number, status in answers.items():
+        value = 1.5 if status == "ok" else None
+        store.append_facts([a_fact(number, status=status, value=value)], PROVENANCE)
+    hashes = {content_hash(number): number for number in answers}
+
+    def found(*statuses: Status) -> list[int]:
+        facts = store.find_facts(OPERATOR, MEASURE, hashes, but_not_statuses=statuses)
+        return sorted(hashes[content_hash] for content_hash in facts)
+
+    assert found() == [1, 2, 3]
+    assert found("too_short") == [2, 3]
+    assert found("ok", "unreadable") == [1]
+    store.append_facts([a_fact(1)], PROVENANCE)
+    assert found("too_short") == [1, 2, 3]

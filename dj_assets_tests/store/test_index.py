@@ -16,6 +16,7 @@ import pytest
 
 from dj_assets.samples import Sample
 from dj_assets.store import index
+from dj_assets.store.measures import MeasureInfo
 from dj_assets.store.store import Store
 from dj_assets_tests.store.nouns import PROVENANCE, a_fact, a_row, a_sample, a_verdict, a_video, content_hash, query
 
@@ -92,7 +93,9 @@ def test_every_view_and_column_says_what_it_is(filled: Store) -> None:
         "SELECT table_name || '.' || column_name FROM duckdb_columns() WHERE NOT internal AND comment IS NULL",
     )
     assert undocumented == []
-    assert views(filled.index_path) == {view.name for view in index.VIEWS}
+    assert views(filled.index_path) == {view.name for view in index.VIEWS} - {"measures", "exports"} | {
+        "stat_video_motion_score"
+    }
 
 
 def test_facts_are_shown_once_however_often_they_were_measured(store: Store) -> None:
@@ -156,7 +159,39 @@ def test_views_come_with_their_first_file(store: Store) -> None:
     assert views(store.index_path) == {"samples", "videos", "materializations"}
     store.append_facts([a_fact()], PROVENANCE)
     store.refresh_index()
-    assert views(store.index_path) == {"samples", "videos", "materializations", "facts", "facts_log"}
+    assert views(store.index_path) == {"samples", "videos", "materializations", "facts", "facts_log", "costs"}
+
+
+def test_each_stat_has_a_view_of_its_own_from_its_first_table_on(filled: Store) -> None:
+    filled.write_stats("time", "ratio", "ds-00000", [a_row(7, stat="ratio", value=0.5)], PROVENANCE)
+    filled.write_stats("time", "motion", "ds-00000", [a_row(8, value=2.5)], PROVENANCE)
+    assert filled.refresh_index() is None
+    assert {name for name in views(filled.index_path) if name.startswith("stat_")} == {
+        "stat_ratio",
+        "stat_video_motion_score",
+    }
+    assert query(filled.index_path, "SELECT recipe, value FROM stat_ratio") == [["time", 0.5]]
+    assert query(filled.index_path, "SELECT value FROM stat_video_motion_score ORDER BY 1") == [[1.5], [2.5], [None]]
+
+
+def test_lineage_leads_from_a_verdict_to_the_run_that_measured(filled: Store) -> None:
+    """Compacted files stay for a while beside the new one: there is one line per number all the same."""
+    paths = [filled.append_facts([a_fact(number)], PROVENANCE)[0] for number in (3, 1)]
+    filled.compact_facts("video_motion_score_filter", "0123456789abcdef", paths)
+    filled.describe_measure(MeasureInfo("video_motion_score_filter", "0123456789abcdef", 4, {"sampling_fps": 2.0}))
+    assert filled.refresh_index() is None
+    assert query(filled.index_path, "SELECT params ->> '$.sampling_fps' FROM measures") == [["2.0"]]
+    assert query(
+        filled.index_path, "SELECT sample_id, operator_version, run_id, outcome, exported_to FROM lineage"
+    ) == [["ds:1", 4, "run-1", "dropped", []]]
+
+
+def test_costs_count_a_piece_of_work_once_whatever_the_stats_it_gave(store: Store) -> None:
+    both = [a_fact(1, stat="width", cost_seconds=0.5), a_fact(1, stat="height", cost_seconds=0.5)]
+    store.append_facts([*both, a_fact(2, stat="width", value=None, status="too_short", cost_seconds=1.5)], PROVENANCE)
+    store.refresh_index()
+    sql = "SELECT videos, failures, seconds, seconds_per_video FROM costs"
+    assert query(store.index_path, sql) == [[2, 1, 2.0, 1.0]]
 
 
 def test_views_go_with_their_last_file(filled: Store) -> None:
