@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/.dj-assets-installed
 LOG := $(VENV)/install.log
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check ui clean
+.PHONY: help demo test check ui bench clean
 
 help: ## this list
 	@echo "dj_assets: Data-Juicer video recipes as Dagster assets. Targets:"
@@ -36,6 +36,12 @@ check: $(INSTALLED) ## whether the recipes in recipes/ can be right, before anyt
 
 ui: $(INSTALLED) ## Dagster's web interface on this project's recipes (DIR=.demo: on the demo's)
 	@cd "$(DIR)" && $(BIN)/dj-assets ui
+
+bench: $(INSTALLED) ## the measured comparisons in benchmarks/: reruns, chaos; about half an hour
+	@set -e; \
+	step() { echo ">> $$*"; "$(BIN)/$$@"; }; \
+	step python -m benchmarks.reruns; \
+	step python -m benchmarks.chaos
 
 clean: ## remove the demo and the tools' caches; recipes, outputs, the store and .venv stay
 	rm -rf .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist
