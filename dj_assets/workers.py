@@ -8,6 +8,7 @@ parent ──task──►  worker: open, probe, decode, score  ──outcome─
 from __future__ import annotations
 
 import atexit
+import contextlib
 import ctypes
 import logging
 import multiprocessing
@@ -209,7 +210,8 @@ def close_pools() -> None:
     with _pools_lock:
         for pool in _pools.values():
             pool.stop()
-            pool.join(timeout=10)
+            with contextlib.suppress(TimeoutError):  # a worker stuck in the kernel must not keep the exit waiting
+                pool.join(timeout=10)
         _pools.clear()
 
 

@@ -27,6 +27,10 @@ WEIGHTS_SHA256 = "4a5efbfb48b4081100544e75e1e2b57f8de3d84f213004b14b85fd4b3748db
 """Of the file whose md5, 2f8227d2def4037cdb3b34389dcf9ec1, EasyOCR 1.7 itself expects."""
 
 
+CANVAS_PIXELS = 2560
+"""Longest side that EasyOCR gives its detector; larger pictures are scaled down to it."""
+
+
 class OcrParams(Params):
     """Options that change the text area ratio."""
 
@@ -144,6 +148,8 @@ def detect(picture: npt.NDArray[np.uint8], model: Any) -> tuple[list[Rectangle],
     Rectangles are lines of upright text as [x_min, y_min, x_max, y_max]; quadrilaterals are four [x, y] corners of the
     slanted ones. Boxes carry a margin and may leave the picture.
     """
+    if min(picture.shape[:2]) * CANVAS_PIXELS < max(picture.shape[:2]):
+        return [], []  # scaled to the detector's canvas it has no height or no width left, and EasyOCR fails
     # EasyOCR writes into what it gets in some paths; ours is read-only and shared.
     lines, slanted = model.detect(np.array(picture))
     rectangles = [[int(x_min), int(y_min), int(x_max), int(y_max)] for x_min, x_max, y_min, y_max in lines[0]]

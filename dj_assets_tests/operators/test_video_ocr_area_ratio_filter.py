@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,12 @@ from dj_assets_tests import videos
 from dj_assets_tests.operators.tasks import measure, spec, task
 
 NAME = "video_ocr_area_ratio_filter"
+
+
+@cache
+def load_once() -> Any:
+    """The detector, for the tests that call it directly."""
+    return ocr.load(ocr.OcrParams(), "cpu")
 
 
 @pytest.mark.parametrize(
@@ -97,7 +104,7 @@ def test_channels_last_and_our_way_of_loading_leave_easyocrs_own_boxes(text_clip
 
     folder = str(ocr.weights_folder())
     theirs = easyocr.Reader(["en"], gpu=False, model_storage_directory=folder, recognizer=False, verbose=False)
-    ours = ocr.load(ocr.OcrParams(), "cpu")
+    ours = load_once()
     with av.open(str(text_clip)) as container:
         picture = next(container.decode(video=0)).to_ndarray(format="rgb24")
     assert ocr.detect(picture, ours) == ocr.detect(picture, theirs)
@@ -112,3 +119,10 @@ def test_a_gpu_that_is_not_there_is_told_in_three_parts(text_clip: Path) -> None
     wanted = replace(spec(NAME), device="cuda")
     [measured] = measure_task(task(text_clip, wanted)).measured
     assert "DJ_ASSETS_DEVICE=cpu" in measured.bug and "Traceback" not in measured.bug
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 64), (8, 2000), (1, 4000), (4000, 1)])
+def test_pictures_too_small_for_text_have_none(height: int, width: int) -> None:
+    picture = np.random.default_rng(0).integers(0, 255, (height, width, 3), dtype=np.uint8)
+    assert ocr.detect(picture, load_once()) == ([], [])
