@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import logging
 import multiprocessing
+import multiprocessing.util
 import os
 import resource
 import signal
@@ -201,6 +202,9 @@ def _pool(spec: PoolSpec) -> Any:
             context = multiprocessing.get_context("spawn")
             pool = ProcessPool(max_workers=spec.workers, context=context, initializer=_start_worker, initargs=(spec,))
             _pools[spec] = pool
+            # Processes of multiprocessing, Dagster's run workers among them, leave without atexit: they run these
+            # finalizers, then wait for their children, and idle workers would have them wait for ever.
+            multiprocessing.util.Finalize(None, close_pools, exitpriority=100)
         return pool
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -133,3 +134,22 @@ def test_costs_are_counted(moving_2px: Path) -> None:
     outcome = measure_task(task(moving_2px, spec("video_motion_score_filter"), spec("video_duration_filter")))
     assert outcome.frames == 3 and outcome.seconds > 0 and outcome.peak_mb > 10
     assert all(0 < measured.cost_seconds <= outcome.seconds for measured in outcome.measured)
+
+
+def _measure_one(path: Path) -> None:
+    pool = PoolSpec(workers=1, memory_mb=600, threads=1)
+    [outcome] = measure_tasks([task(path, spec("video_duration_filter"))], pool=pool, timeout_seconds=20)
+    assert outcome.measured[0].status == "ok"
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_process_of_multiprocessing_that_measured_ends_by_itself(moving_2px: Path, method: str) -> None:
+    """Dagster's run workers are such processes: they leave without Python's atexit, and used to wait for our idle
+    workers for ever, each holding its model in memory."""
+    run = multiprocessing.get_context(method).Process(target=_measure_one, args=(moving_2px,))
+    run.start()
+    run.join(timeout=40)
+    ended = run.exitcode
+    if ended is None:
+        run.kill()
+    assert ended == 0
