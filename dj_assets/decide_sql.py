@@ -23,6 +23,7 @@ from dj_assets.decide import Summary
 from dj_assets.plan import Plan, StatRange, Step
 from dj_assets.store import index
 from dj_assets.store.files import write_atomically
+from dj_assets.store.index import literal
 from dj_assets.store.rows import Verdict
 from dj_assets.store.schemas import SAMPLES, STATS, VERDICTS, verdict_of
 from dj_assets.store.store import Store
@@ -62,7 +63,7 @@ def write_verdicts(
 
         write_atomically(path, write)
         counts = connection.execute(
-            f"SELECT outcome, step, status, count(*) FROM read_parquet({_literal(str(path))}) GROUP BY ALL"
+            f"SELECT outcome, step, status, count(*) FROM read_parquet({literal(str(path))}) GROUP BY ALL"
         ).fetchall()
     return _summary(plan, counts)
 
@@ -77,7 +78,7 @@ def write_kept(plan: Plan, store: Store, verdicts_path: Path, path: Path, *, mem
     kept = "outcome = 'kept'" + (" OR (outcome = 'undecided' AND step <> '')" if keeps_undecided else "")
     sql = (
         f'SELECT sample_id, "drop", line_number '
-        f"FROM (SELECT shard, sample_id FROM read_parquet({_literal(str(verdicts_path))}) WHERE {kept}) "
+        f"FROM (SELECT shard, sample_id FROM read_parquet({literal(str(verdicts_path))}) WHERE {kept}) "
         f"JOIN ({_samples_sql(plan, store)}) USING (shard, sample_id) ORDER BY shard, line_number"
     )
     with _connected(memory_mb) as connection:
@@ -124,7 +125,7 @@ FAULT = "fault in a table: "
 
 
 def _copy(connection: Any, sql: str, path: Path, options: str) -> int:
-    (count,) = connection.execute(f"COPY ({sql}) TO {_literal(str(path))} ({options})").fetchone()
+    (count,) = connection.execute(f"COPY ({sql}) TO {literal(str(path))} ({options})").fetchone()
     return int(count)
 
 
@@ -181,7 +182,7 @@ shown AS (
         list(by_range ORDER BY position) AS by_video
     FROM videos GROUP BY key
 )
-SELECT {_literal(plan.recipe.name)} AS recipe, shard, sample_id,
+SELECT {literal(plan.recipe.name)} AS recipe, shard, sample_id,
     CASE decided.code WHEN {PASSES} THEN 'kept' WHEN {FAILS} THEN 'dropped' ELSE 'undecided' END AS outcome,
     coalesce(named.step_key, '') AS step, coalesce(named.operator, '') AS operator, coalesce(named.stat, '') AS stat,
     coalesce(list_transform(by_video, lambda video: video[shown.range + 1]), []) AS "values",
@@ -209,8 +210,8 @@ def _numbers(plan: Plan, store: Store, shards: Sequence[str] | None) -> str:
             continue
         folder = store.stats_path(plan.recipe.name, step.key, "x").parent
         table = _files_sql(store, STATS.name, folder, f"{step.key} of {plan.recipe.name}")
-        cases = " ".join(f"WHEN {_literal(r.stat)} THEN {n}" for n, r in enumerate(step.ranges))
-        passes = " ".join(f"WHEN {_literal(r.stat)} THEN {_passes(r)}" for r in step.ranges)
+        cases = " ".join(f"WHEN {literal(r.stat)} THEN {n}" for n, r in enumerate(step.ranges))
+        passes = " ".join(f"WHEN {literal(r.stat)} THEN {_passes(r)}" for r in step.ranges)
         selects.append(
             f"SELECT hash(shard, sample_id) AS key, {number}::UTINYINT AS step, position, "
             f"(CASE stat {cases} END)::UTINYINT AS range, "
@@ -218,8 +219,8 @@ def _numbers(plan: Plan, store: Store, shards: Sequence[str] | None) -> str:
             f"(CASE WHEN status <> 'ok' THEN {UNKNOWN} "
             f"WHEN value IS NULL THEN {_error('sample_id', ' ', 'stat', ': status ok without a value')} "
             f"WHEN CASE stat {passes} END THEN {PASSES} ELSE {FAILS} END)::UTINYINT AS code "
-            f"FROM ({table}) {_only(shards)} AND field = {_literal(step.video_key)} "
-            f"AND stat IN ({', '.join(_literal(r.stat) for r in step.ranges)})"
+            f"FROM ({table}) {_only(shards)} AND field = {literal(step.video_key)} "
+            f"AND stat IN ({', '.join(literal(r.stat) for r in step.ranges)})"
         )
     nothing = (
         "SELECT 0::UBIGINT AS key, 0::UTINYINT AS step, 0::BIGINT AS position, 0::UTINYINT AS range, "
@@ -244,18 +245,18 @@ def _passes(range_: StatRange) -> str:
 
 
 def _double(number: float) -> str:
-    return f"{_literal(repr(float(number)))}::DOUBLE"
+    return f"{literal(repr(float(number)))}::DOUBLE"
 
 
 def _only(shards: Sequence[str] | None) -> str:
-    return "WHERE true" if shards is None else f"WHERE list_contains([{', '.join(map(_literal, shards))}], shard)"
+    return "WHERE true" if shards is None else f"WHERE list_contains([{', '.join(map(literal, shards))}], shard)"
 
 
 def _expected(steps: Sequence[Step]) -> str:
     """Columns about the rows that a sample must have: how many, and a checksum of which, as lists are long."""
     rows = "flatten([[]::BIGINT[]" + "".join(
         f", flatten([[{_row(number, len(step.ranges), 'video.position')} for range in range({len(step.ranges)})] "
-        f"for video in videos if video.field = {_literal(step.video_key)}])"
+        f"for video in videos if video.field = {literal(step.video_key)}])"
         for number, step in enumerate(steps)
     )
     return (
@@ -338,8 +339,8 @@ def _deciding(steps: Sequence[Step]) -> str:
 def _names(steps: Sequence[Step]) -> str:
     """What verdicts call each range of each step."""
     rows = [
-        f"({n}, {m}, {_literal(step.key)}, {_literal(step.operator.name)}, {_literal(range_.stat)}, "
-        f"{_literal(str(range_))}, {_literal(SKIPPED_REASON.format(step=step.key))})"
+        f"({n}, {m}, {literal(step.key)}, {literal(step.operator.name)}, {literal(range_.stat)}, "
+        f"{literal(str(range_))}, {literal(SKIPPED_REASON.format(step=step.key))})"
         for n, step in enumerate(steps)
         for m, range_ in enumerate(step.ranges)
     ]
@@ -351,9 +352,5 @@ def _names(steps: Sequence[Step]) -> str:
 def _error(*pieces: str) -> str:
     """An SQL expression that fails. pieces: column names, and texts."""
     columns = {"sample_id", "stat"}
-    shown = " || ".join(piece if piece in columns else _literal(piece) for piece in pieces)
-    return f"error({_literal(FAULT)} || {shown})"
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+    shown = " || ".join(piece if piece in columns else literal(piece) for piece in pieces)
+    return f"error({literal(FAULT)} || {shown})"

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from dj_assets.errors import MediaError, Status
 from dj_assets.plan import Pass, Step
@@ -140,7 +141,8 @@ def measure_pass(
     for step in steps:
         store.describe_measure(info_of(step))
     tasks = list(_tasks(steps, samples, known, in_play, roots, limits))
-    run = _Run(store, provenance, _Meter(pass_.compute, len(tasks), progress))
+    unprobed = store.without_probe({task.content_hash for task in tasks})
+    run = _Run(store, provenance, _Meter(pass_.compute, len(tasks), progress), unprobed)
     pool = _pool_spec(pass_, steps, workers, limits)
     run.take(measure_tasks(tasks, pool=pool, timeout_seconds=limits.timeout_seconds), steps)
     faults: dict[str, Exception] = {
@@ -269,7 +271,7 @@ class _Meter:
 class _Run:
     """Takes outcomes as they come and stages them in the store."""
 
-    def __init__(self, store: Store, provenance: Provenance, meter: _Meter) -> None:
+    def __init__(self, store: Store, provenance: Provenance, meter: _Meter, unprobed: Collection[str]) -> None:
         self.store = store
         self.provenance = provenance
         self.meter = meter
@@ -277,6 +279,8 @@ class _Run:
         self.bugs: dict[str, str] = {}
         self.decoded = 0
         self.peak_worker_mb = 0.0
+        self._unprobed = set(unprobed)
+        self._probes: dict[str, Mapping[str, Any]] = {}
         self._unstaged: list[Fact] = []
         self._staged: dict[tuple[str, str], list[Path]] = {}
         self._staged_at = time.monotonic()
@@ -291,6 +295,7 @@ class _Run:
                     self._stage()
         finally:
             self._stage()
+            self.store.append_probes(self._probes, self.provenance)
         for (operator, measure_id), paths in self._staged.items():
             if len(paths) > 1:
                 self.store.compact_facts(operator, measure_id, paths)
@@ -323,6 +328,8 @@ class _Run:
             )
             self.facts[(measured.measure_id, content_hash)] = facts
             self._unstaged.extend(facts)
+        if outcome.probed and content_hash in self._unprobed:
+            self._probes[content_hash] = outcome.probed
         self.decoded += outcome.frames > 0
         self.peak_worker_mb = max(self.peak_worker_mb, outcome.peak_mb)
         self.meter.count(outcome)

@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,10 +80,12 @@ class Measured:
 
 @dataclass(frozen=True)
 class Outcome:
-    """All measures of one task. frames: distinct frames that the measures looked at. peak_mb: the worker's, so far."""
+    """All measures of one task. probed: what the video is (see `store.probes`), empty where it could not be opened.
+    frames: distinct frames that the measures looked at. peak_mb: the worker's, so far."""
 
     task: Task
     measured: tuple[Measured, ...]
+    probed: Mapping[str, Any] = field(default_factory=dict)
     frames: int = 0
     seconds: float = 0.0
     peak_mb: float = 0.0
@@ -319,7 +321,7 @@ def measure_task(task: Task) -> Outcome:
     except MemoryError:
         run.fail_rest(_death(task.path, EXIT_OUT_OF_MEMORY, 0))
     seconds = time.perf_counter() - started
-    return Outcome(task, tuple(run.measured()), frames=run.frames, seconds=seconds, peak_mb=peak_mb())
+    return Outcome(task, tuple(run.measured()), run.probed, frames=run.frames, seconds=seconds, peak_mb=peak_mb())
 
 
 class _VideoRun:
@@ -328,6 +330,7 @@ class _VideoRun:
     def __init__(self, task: Task) -> None:
         self.task = task
         self.done: dict[str, Measured] = {}
+        self.probed: dict[str, Any] = {}
         self.frames = 0
         self.decode_seconds = 0.0
         self.score_seconds: dict[str, float] = {}
@@ -368,6 +371,7 @@ class _VideoRun:
             started = time.perf_counter()
             scan = probe(video)
             self.decode_seconds += time.perf_counter() - started
+        self.probed = _told(scan.info)
         on_frames: list[MeasureSpec] = []
         for spec in task.specs:
             operator, params = resolve(spec)
@@ -475,6 +479,23 @@ class _VideoRun:
                 window_details=details,
                 cost_seconds=self.decode_seconds / sharers + self.score_seconds.get(spec.measure_id, 0.0),
             )
+
+
+def _told(info: VideoInfo) -> dict[str, Any]:
+    """What a probe found, by the column names of `store.probes`."""
+    return {
+        "width": info.size.width,
+        "height": info.size.height,
+        "duration_seconds": info.duration_seconds,
+        "fps": info.fps,
+        "num_frames": info.num_frames_from_scan,
+        "num_keyframes": len(info.keyframes),
+        "rotation_degrees": info.rotation_degrees,
+        "codec": info.codec,
+        "container": info.container,
+        "pixel_format": info.pixel_format,
+        "has_audio": info.has_audio,
+    }
 
 
 def _finite(value: float, operator: str) -> float:

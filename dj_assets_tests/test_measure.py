@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from dj_assets import workers
@@ -99,6 +100,23 @@ def test_what_was_measured_is_found_again_under_another_name(tmp_path: Path, mov
     [old], [new] = first.tables["video_motion_score_filter"], again.tables["video_motion_score_filter"]
     assert new.fact.value == old.fact.value and new.reused and not old.reused
     assert new.fact.window_values == old.fact.window_values
+
+
+def test_what_a_video_is_is_written_down_once(tmp_path: Path, moving_2px: Path, store: Store) -> None:
+    """Whichever pass opens it first; a file that is no video is in the view all the same, with nothing known of it."""
+    text = tmp_path / "text.mp4"
+    text.write_text("no video")
+    samples = identify([sample(1, moving_2px), sample(2, text)], roots=[Path("/")], limits=LIMITS)
+    for name in ("video_motion_score_filter", "video_duration_filter"):
+        run(plan_of((name, {})), samples, store)
+    store.write_samples("r", "ds-00000", samples, PROVENANCE)
+    store.refresh_index()
+    connection = duckdb.connect(f"duckdb:{store.index_path}", read_only=True)
+    asked = "SELECT width, height, num_frames, fps, duration_seconds, has_audio, codec <> '' FROM videos ORDER BY path"
+    known = (128, 96, 24, 24.0, 1.0, False, True)
+    assert sorted(connection.execute(asked).fetchall(), key=str) == sorted([known, (None,) * 7], key=str)
+    assert connection.execute("SELECT count(*) FROM probes").fetchall() == [(1,)]
+    assert connection.execute("SELECT count(*) FROM facts_log WHERE operator = 'probe'").fetchall() == [(0,)]
 
 
 def test_other_params_are_another_measure(moving_2px: Path, store: Store) -> None:

@@ -106,7 +106,7 @@ def _merge(paths: Sequence[Path], temporary: Path, target: Path) -> None:
     origins: list[Provenance] = []
     done: list[Path] = []
     num_rows = 0
-    with open_writer(temporary, FACTS) as writer:
+    with open_writer(temporary, FACTS, group_rows=GROUP_ROWS) as writer:
         for group in _regrouped(_readable(paths, done, origins), GROUP_ROWS):
             writer.write_table(group, row_group_size=GROUP_ROWS)
             num_rows += group.num_rows

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 METADATA_KEY = b"dj_assets"
+BLOOM_FALSE_POSITIVES = 0.01
 ROW_GROUP_ROWS = 32_768
 """Rows of a row group: what a lookup holds in memory at once."""
 
@@ -94,11 +95,15 @@ def write_table(path: Path, table: Table, rows: pa.Table, provenance: Provenance
 
 
 @contextmanager
-def open_writer(path: Path, table: Table) -> Iterator[Any]:
-    """A `ParquetWriter` for a record file too large to hold; `finish` it, and put `path` in place, yourself."""
+def open_writer(path: Path, table: Table, *, group_rows: int) -> Iterator[Any]:
+    """A `ParquetWriter` for a record file too large to hold; `finish` it, and put `path` in place, yourself.
+
+    Each row group, of at most `group_rows`, gets a Bloom filter of its hashes, by which DuckDB skips it unread.
+    """
     import pyarrow.parquet as pq
 
-    with pq.ParquetWriter(path, table.arrow, **_encoding(table)) as writer:
+    blooms = {"content_hash": {"ndv": group_rows, "fpp": BLOOM_FALSE_POSITIVES}}
+    with pq.ParquetWriter(path, table.arrow, bloom_filter_options=blooms, **_encoding(table)) as writer:
         yield writer
 
 

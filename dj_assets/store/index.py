@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dj_assets.samples import Video
-from dj_assets.store import ledger, measures
+from dj_assets.store import ledger, measures, probes
 from dj_assets.store.files import Damaged, open_parquet, set_aside, temporary_beside
 from dj_assets.store.schemas import FACTS, SAMPLES, SQL_TYPES, STATS, VERDICTS, Table
 
@@ -57,7 +57,7 @@ class View:
         Absolute, so that a client may sit in any folder.
         """
         paths = [f"{_no_glob(str(root))}/{pattern}" for pattern in patterns or self.patterns]
-        listed = _literal(paths[0]) if len(paths) == 1 else f"[{', '.join(map(_literal, paths))}]"
+        listed = literal(paths[0]) if len(paths) == 1 else f"[{', '.join(map(literal, paths))}]"
         sql = self.sql.replace("{files}", listed)
         for name in self.needs:
             view = BY_NAME[name]
@@ -71,7 +71,8 @@ def _has_files(root: Path, view: View) -> bool:
     return all(next(root.glob(pattern), None) is not None for pattern in view.patterns)
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
+    """Text as an SQL literal."""
     return "'" + text.replace("'", "''") + "'"
 
 
@@ -92,7 +93,7 @@ def _parquet(table: Table) -> str:
     file lacks it. Hive partitioning is off: a folder `a=b` above the store is no column.
     """
     schema = ", ".join(
-        f"{column.number}: {{name: {_literal(column.name)}, type: {_literal(SQL_TYPES[column.kind])}, "
+        f"{column.number}: {{name: {literal(column.name)}, type: {literal(SQL_TYPES[column.kind])}, "
         f"default_value: {_default(column.default)}}}"
         for column in table.columns
     )
@@ -106,12 +107,12 @@ def _default(value: Any) -> str:
     """A default as an SQL literal; always text or NULL, because the values of a MAP are of one type."""
     if value is None:
         return "NULL"
-    return _literal("[]" if value == () else str(value))
+    return literal("[]" if value == () else str(value))
 
 
 def _json(columns: Mapping[str, tuple[str, str]], *, layout: str) -> str:
     """SELECT over files of JSON objects. columns: name -> SQL type and meaning. layout: a format of `read_json`."""
-    types = ", ".join(f"{_literal(name)}: {_literal(sql_type)}" for name, (sql_type, _) in columns.items())
+    types = ", ".join(f"{literal(name)}: {literal(sql_type)}" for name, (sql_type, _) in columns.items())
     return f"SELECT {_names(list(columns))} FROM read_json({{files}}, format = '{layout}', columns = {{{types}}})"
 
 
@@ -141,6 +142,20 @@ _VIDEO_DOCS = {
     "reason": "the same in words",
 }
 _VIDEO_FIELDS = tuple(Video.__dataclass_fields__)
+
+_LISTED_DOCS = {**{name: _docs(SAMPLES)[name] for name in ("recipe", "shard", "sample_id")}, **_VIDEO_DOCS}
+_LISTED_SQL = (
+    f"SELECT recipe, shard, sample_id, {', '.join(f'video.{name} AS {name}' for name in _VIDEO_FIELDS)} "
+    f"FROM (SELECT recipe, shard, sample_id, unnest(videos) AS video FROM ({_parquet(SAMPLES)}))"
+)
+_PROBE_TYPES = json.dumps({name: sql_type for name, (sql_type, _) in probes.COLUMNS.items()})
+# Two runs may have probed a video at the same time, and a compacted file stays a while beside its successor.
+_PROBES_SQL = (
+    f"SELECT content_hash, unnest(from_json(said, {literal(_PROBE_TYPES)})) "
+    f"FROM (SELECT content_hash, any_value(window_details[1]) AS said FROM ({_parquet(FACTS)}) GROUP BY ALL)"
+)
+_MEASURED = f"{_parquet(FACTS)} WHERE operator <> {literal(probes.OPERATOR)}"
+"""The facts of operators; what videos are has a view of its own."""
 
 _MEASURES = {
     "operator": ("VARCHAR", "operator that measures"),
@@ -186,7 +201,7 @@ _EXPORTS_SQL = f"""
         recipe.content.dj_assets.on_undecided = 'keep' AS keeps_undecided, steps, files,
         recipe.sha256 AS recipe_sha256, input.dataset_path AS dataset_path, software
     FROM read_json({{files}}, format = 'unstructured', maximum_object_size = {LARGEST_MANIFEST_BYTES},
-        columns = {{{", ".join(f"{_literal(name)}: {_literal(kind)}" for name, kind in _MANIFEST_TYPES.items())}}})"""
+        columns = {{{", ".join(f"{literal(name)}: {literal(kind)}" for name, kind in _MANIFEST_TYPES.items())}}})"""
 
 _LINEAGE_DOCS = {
     **{name: _docs(STATS)[name] for name in ("recipe", "shard", "sample_id", "field", "position", "path")},
@@ -241,12 +256,20 @@ _COSTS_SQL = """
 VIEWS: tuple[View, ...] = (
     View("samples", SAMPLES.doc, ("tables/*/samples/*.parquet",), _docs(SAMPLES), _parquet(SAMPLES)),
     View(
+        "probes",
+        "What each video is, by its packets: one line per content that a pass has opened.",
+        (f"measures/{probes.OPERATOR}/*/*.parquet",),
+        {"content_hash": _docs(FACTS)["content_hash"], **_meanings(probes.COLUMNS)},
+        _PROBES_SQL,
+        stand_in=_no_rows({"content_hash": ("VARCHAR", ""), **probes.COLUMNS}),
+    ),
+    View(
         "videos",
-        "One line per video that a sample lists.",
+        "One line per video that a sample lists: where it lies, and what it is.",
         ("tables/*/samples/*.parquet",),
-        {**{name: _docs(SAMPLES)[name] for name in ("recipe", "shard", "sample_id")}, **_VIDEO_DOCS},
-        f"SELECT recipe, shard, sample_id, {', '.join(f'video.{name} AS {name}' for name in _VIDEO_FIELDS)} "
-        f"FROM (SELECT recipe, shard, sample_id, unnest(videos) AS video FROM ({_parquet(SAMPLES)}))",
+        {**_LISTED_DOCS, **_meanings(probes.COLUMNS)},
+        f"SELECT v.*, p.* EXCLUDE (content_hash) FROM ({_LISTED_SQL}) v LEFT JOIN {{probes}} p USING (content_hash)",
+        needs=("probes",),
     ),
     View("stats", STATS.doc, ("tables/*/stats/*/*.parquet",), _docs(STATS), _parquet(STATS)),
     View("verdicts", VERDICTS.doc, ("tables/*/verdicts/*.parquet",), _docs(VERDICTS), _parquet(VERDICTS)),
@@ -255,7 +278,7 @@ VIEWS: tuple[View, ...] = (
         "What is known of each video: the newest number per content, measure and stat, or else failure.",
         ("measures/*/*/*.parquet",),
         _docs(FACTS),
-        f"SELECT {_names([column.name for column in FACTS.columns])} FROM ({_parquet(FACTS)}) "
+        f"SELECT {_names([column.name for column in FACTS.columns])} FROM ({_MEASURED}) "
         "QUALIFY row_number() OVER (PARTITION BY content_hash, measure_id, stat "
         "ORDER BY (status = 'ok') DESC, measured_at DESC) = 1",
     ),
@@ -264,7 +287,7 @@ VIEWS: tuple[View, ...] = (
         "Every line ever added about a video, repeated measurements included.",
         ("measures/*/*/*.parquet",),
         _docs(FACTS),
-        _parquet(FACTS),
+        _MEASURED,
     ),
     View(
         "materializations",
@@ -308,12 +331,15 @@ VIEWS: tuple[View, ...] = (
 )
 """Views that a full store has, besides one per stat (`_stat_view`)."""
 
-BY_NAME: Mapping[str, View] = {view.name: view for view in VIEWS}
+LISTED = View("listed", "`videos` without what they are.", ("tables/*/samples/*.parquet",), _LISTED_DOCS, _LISTED_SQL)
+"""For questions that only ask where a video is listed."""
+
+BY_NAME: Mapping[str, View] = {view.name: view for view in (*VIEWS, LISTED)}
 
 
 def literal_pattern(root: Path, pattern: str) -> str:
     """A pattern of files of the store as an SQL literal."""
-    return _literal(f"{_no_glob(str(root))}/{pattern}")
+    return literal(f"{_no_glob(str(root))}/{pattern}")
 
 
 _COLUMN_TYPES = {
@@ -349,7 +375,7 @@ def _stat_view(stat: str, steps: Sequence[str]) -> View:
         f"One line per video of a sample and step: its {stat}.",
         tuple(f"tables/*/stats/{_no_glob(step)}/*.parquet" for step in steps),
         columns,
-        f"SELECT {_names(list(columns))} FROM ({_parquet(STATS)}) WHERE stat = {_literal(stat)}",
+        f"SELECT {_names(list(columns))} FROM ({_parquet(STATS)}) WHERE stat = {literal(stat)}",
     )
 
 
@@ -435,7 +461,7 @@ class _Index:
         stats = _stats_by_step(self.root, self._last_stamp().get("stats", {}))
         shown = {view.name: view for view in VIEWS if view.patterns and _has_files(self.root, view)}
         for view in VIEWS:
-            if view.needs and all(name in shown or BY_NAME[name].stand_in for name in view.needs):
+            if view.needs and not view.patterns and all(name in shown or BY_NAME[name].stand_in for name in view.needs):
                 shown[view.name] = view
         steps: dict[str, list[str]] = {}
         for step, names in stats.items():
@@ -494,7 +520,7 @@ def _inspect(path: Path) -> tuple[Literal["absent", "sound", "in use", "broken"]
         return "absent", ""
     connection = duckdb.connect()
     try:
-        connection.execute(f"ATTACH {_literal(str(path))} AS old (TYPE duckdb, READ_ONLY)")
+        connection.execute(f"ATTACH {literal(str(path))} AS old (TYPE duckdb, READ_ONLY)")
         connection.execute("SELECT view_name FROM duckdb_views() WHERE database_name = 'old'").fetchall()
     except duckdb.Error as error:
         text = _one_line(error)
@@ -513,7 +539,7 @@ def _build(path: Path, root: Path, views: Sequence[View]) -> None:
     try:
         # With its TYPE given, as with the `duckdb:` prefix, a header is read after the lock (docs/adr/0001).
         connection.execute(
-            f"ATTACH {_literal(str(path))} AS new (TYPE duckdb, STORAGE_VERSION {_literal(STORAGE_VERSION)})"
+            f"ATTACH {literal(str(path))} AS new (TYPE duckdb, STORAGE_VERSION {literal(STORAGE_VERSION)})"
         )
         connection.execute("BEGIN")
         _create_views(connection, "new", root, views)
@@ -526,9 +552,9 @@ def _build(path: Path, root: Path, views: Sequence[View]) -> None:
 def _create_views(connection: Any, database: str, root: Path, views: Sequence[View]) -> None:
     for view in views:
         connection.execute(f'CREATE VIEW {database}."{view.name}" AS {view.select(root)}')
-        connection.execute(f'COMMENT ON VIEW {database}."{view.name}" IS {_literal(view.doc)}')
+        connection.execute(f'COMMENT ON VIEW {database}."{view.name}" IS {literal(view.doc)}')
         for name, doc in view.columns.items():
-            connection.execute(f'COMMENT ON COLUMN {database}."{view.name}"."{name}" IS {_literal(doc)}')
+            connection.execute(f'COMMENT ON COLUMN {database}."{view.name}"."{name}" IS {literal(doc)}')
 
 
 # --- reading
@@ -550,7 +576,7 @@ def opened(root: Path) -> Iterator[Any]:
         try:
             _attach(connection, root)
             connection.execute("USE store")
-            allowed = ", ".join(_literal(path) for path in dict.fromkeys([str(root), _no_glob(str(root))]))
+            allowed = ", ".join(literal(path) for path in dict.fromkeys([str(root), _no_glob(str(root))]))
             connection.execute(f"SET allowed_directories = [{allowed}]")
             connection.execute("SET enable_external_access = false")
             # Or a table of an unknown name would be looked for among the variables of our own functions.
@@ -567,7 +593,7 @@ def _attach(connection: Any, root: Path) -> None:
 
     index = _Index(root)
     try:
-        connection.execute(f"ATTACH {_literal(str(index.path))} AS store (TYPE duckdb, READ_ONLY)")
+        connection.execute(f"ATTACH {literal(str(index.path))} AS store (TYPE duckdb, READ_ONLY)")
         connection.execute("SELECT view_name FROM duckdb_views() WHERE database_name = 'store'").fetchall()
     except duckdb.Error as error:
         log.info("the index is done without: %s", _one_line(error))

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from dj_assets.errors import RecipeError, StoreError
-from dj_assets.store import files, index
+from dj_assets.store import files, index, probes
 from dj_assets.store.rows import Provenance
 from dj_assets.store.schemas import restored, storable
 
@@ -153,6 +153,7 @@ class Story:
     asked: as typed. found_as: `sample`, `hash` or `path`. contents: content hashes. copies: one record per place that
     lists one of them (columns of view `videos`). samples: those asked about, with `status` and `reason` of their lines.
     measures: one record per number ever measured (columns of `facts_log`, and `version` and `params`), newest first.
+    probes: what the videos are (columns of view `probes`), of those that a pass has opened.
     """
 
     asked: str
@@ -162,6 +163,7 @@ class Story:
     copies: tuple[Record, ...]
     measures: tuple[Record, ...]
     decisions: tuple[Decision, ...]
+    probes: tuple[Record, ...] = ()
 
 
 def explain(root: Path, asked: str, *, recipe: str = "") -> Story:
@@ -188,6 +190,7 @@ def explain(root: Path, asked: str, *, recipe: str = "") -> Story:
             copies=tuple(copies),
             measures=tuple(ask.facts(contents)),
             decisions=tuple(ask.decisions(_unique(wanted, ("recipe", "shard", "sample_id")))),
+            probes=tuple(ask.probes(contents)),
         )
 
 
@@ -344,8 +347,8 @@ class _Asking:
 
     def find(self, asked: str, recipes: Sequence[str]) -> tuple[str, list[Record], list[Record]]:
         """How `asked` was understood, the sample lines of that id, and the places that list the video. The cheap
-        questions come first."""
-        if lines := self._sample_lines(asked, recipes):
+        questions come first, and none is put whose answer is known: a sample's id has a colon."""
+        if ":" in asked and (lines := self._sample_lines(asked, recipes)):
             shards = [(line["recipe"], line["shard"]) for line in lines]
             return "sample", lines, self._places(shards, "sample_id = ?", [storable(asked)])
         if _HASH.fullmatch(asked) and (found := self.places_of("content_hash", asked, recipes, starts=True)):
@@ -354,7 +357,7 @@ class _Asking:
         path = str(Path(asked).expanduser().absolute())
         if found := self.places_of("path", storable(path), recipes):
             return "path", [], found
-        videos = self.select("videos", [f"tables/{recipe}/samples/*.parquet" for recipe in recipes])
+        videos = self.select("listed", [f"tables/{recipe}/samples/*.parquet" for recipe in recipes])
         if found := self.records(f"SELECT * FROM {videos} WHERE given = ? ORDER BY ALL", [storable(asked)]):
             return "path", [], found
         if (content := _content_of(path)) and (found := self.places_of("content_hash", content, recipes)):
@@ -388,17 +391,19 @@ class _Asking:
         step = max(measured, key=lambda name: len(measured[name]), default="")
         if not step:
             return [(recipe, shard) for shard in sorted(shards)]
-        found = self._files_with(f"tables/{recipe}/stats/{step}/*.parquet", condition, value)
+        found = self._files_with(f"tables/{recipe}/stats/{step}/*.parquet", condition, [value])
         return [(recipe, shard) for shard in sorted((shards - measured[step]) | {path.stem for path in found})]
 
-    def _files_with(self, pattern: str, condition: str, value: str) -> list[Path]:
+    def _files_with(self, pattern: str, condition: str, parameters: Sequence[Any] = ()) -> list[Path]:
         """Record files of one table with such a row. Reads that one column, as it stands in every version of them."""
         pattern = index.literal_pattern(self.root, pattern)
         sql = f"SELECT DISTINCT filename FROM read_parquet({pattern}, filename = true, hive_partitioning = false)"
-        return [Path(name) for (name,) in self._connection.execute(f"{sql} WHERE {condition}", [value]).fetchall()]
+        return [
+            Path(name) for (name,) in self._connection.execute(f"{sql} WHERE {condition}", list(parameters)).fetchall()
+        ]
 
     def _places(self, shards: Iterable[tuple[str, str]], condition: str, parameters: Sequence[Any]) -> list[Record]:
-        videos = self.select("videos", [f"tables/{recipe}/samples/{shard}.parquet" for recipe, shard in shards])
+        videos = self.select("listed", [f"tables/{recipe}/samples/{shard}.parquet" for recipe, shard in shards])
         return self.records(f"SELECT * FROM {videos} WHERE {condition} ORDER BY ALL", parameters)
 
     def _refuse_ambiguous(self, asked: str, found: Collection[str]) -> None:
@@ -413,7 +418,7 @@ class _Asking:
     def _unknown(self, asked: str, recipes: Sequence[str]) -> RecipeError:
         """Nothing has that name. The nearest sample id or path is looked for by the database, not in Python."""
         samples = self.select("samples", [f"tables/{recipe}/samples/*.parquet" for recipe in recipes])
-        videos = self.select("videos", [f"tables/{recipe}/samples/*.parquet" for recipe in recipes])
+        videos = self.select("listed", [f"tables/{recipe}/samples/*.parquet" for recipe in recipes])
         near = (
             self.records(
                 f"SELECT name FROM (SELECT sample_id AS name FROM {samples} UNION SELECT given FROM {videos}) "
@@ -439,20 +444,22 @@ class _Asking:
             return []
         if next(self.root.glob("measures/*/*/*.parquet"), None) is None:
             return []
-        # Opened without a schema, and for one column, thousands of files take half as long.
-        found = [
-            path
-            for content in contents
-            for path in self._files_with("measures/*/*/*.parquet", "content_hash = ?", content)
-        ]
+        # Opened without a schema, and for one column, thousands of files take half as long. Literals, as a list of
+        # parameters would keep DuckDB from skipping what a row group's filter of hashes rules out.
+        wanted = f"content_hash IN ({', '.join(map(index.literal, contents))})"
+        found = self._files_with("measures/*/*/*.parquet", wanted)
         facts = self.select("facts_log", sorted({path.relative_to(self.root).as_posix() for path in found}))
         return self.records(
             f"SELECT f.* EXCLUDE (window_details), m.version, m.params, m.device AS measure_device "
-            f"FROM (SELECT DISTINCT * FROM {facts} WHERE content_hash IN (SELECT unnest(?))) f "
+            f"FROM (SELECT DISTINCT * FROM {facts} WHERE {wanted}) f "
             f"LEFT JOIN {self.select('measures')} m USING (operator, measure_id) "
-            "ORDER BY operator, stat, measured_at DESC, measure_id",
-            [list(contents)],
+            "ORDER BY operator, stat, measured_at DESC, measure_id"
         )
+
+    def probes(self, contents: Sequence[str]) -> list[Record]:
+        """What these contents are, by their packets."""
+        wanted = ", ".join(map(index.literal, contents)) or "NULL"
+        return self.records(f"SELECT * FROM {self.select('probes')} WHERE content_hash IN ({wanted}) ORDER BY ALL")
 
     def decisions(self, samples: Iterable[Record]) -> Iterator[Decision]:
         for sample in samples:
@@ -514,6 +521,7 @@ class _Asking:
 
     def _collect_measure(self, asked: str) -> tuple[str, int, tuple[str, ...]]:
         known = {folder.name: folder.parent.name for folder in sorted(self.root.glob("measures/*/*/"))}
+        known.pop(probes.MEASURE_ID, None)
         found = [measure_id for measure_id in known if asked and measure_id.startswith(asked)]
         if len(found) != 1:
             raise _unknown_name(
@@ -523,7 +531,7 @@ class _Asking:
         return f"measure {found[0]} of {known[found[0]]}", 0, ()
 
     def _collect_operator(self, operator: str, version: int | None) -> tuple[str, int, tuple[str, ...]]:
-        known = [folder.name for folder in sorted(self.root.glob("measures/*/"))]
+        known = [folder.name for folder in sorted(self.root.glob("measures/*/")) if folder.name != probes.OPERATOR]
         if operator not in known:
             raise _unknown_name("operator", operator, known, [], "dj-assets check --operators lists all there are")
         ids = [folder.name for folder in sorted(self.root.glob(f"measures/{operator}/*/"))]
@@ -603,7 +611,7 @@ class _Asking:
         self._keep_resting(
             f"SELECT recipe, shard, sample_id, content_hash, measure_id FROM {self.select('stats')} "
             "WHERE content_hash IN (SELECT unnest(?)) AND content_hash <> '' AND status <> 'skipped' UNION ALL BY NAME "
-            f"SELECT recipe, shard, sample_id, content_hash FROM {self.select('videos')} "
+            f"SELECT recipe, shard, sample_id, content_hash FROM {self.select('listed')} "
             "WHERE content_hash IN (SELECT unnest(?))",
             [contents, contents],
         )

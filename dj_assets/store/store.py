@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 
 from dj_assets.errors import Status, StoreError
 from dj_assets.samples import Sample, Shard
-from dj_assets.store import costs, files, identities, index, ledger, measures
+from dj_assets.store import costs, files, identities, index, ledger, measures, probes
 from dj_assets.store import facts as facts_log
 from dj_assets.store.measures import MeasureInfo
 from dj_assets.store.rows import Fact, Provenance, Row, Verdict
@@ -156,6 +156,16 @@ class Store:
         Until then the facts are there twice, which neither lookups nor the `facts` view show.
         """
         return facts_log.compact(self.root, operator, measure_id, paths)
+
+    def without_probe(self, content_hashes: Collection[str]) -> set[str]:
+        """Those of the videos of which nobody wrote down what they are."""
+        return probes.unknown(self.root, content_hashes)
+
+    def append_probes(self, found: Mapping[str, Mapping[str, Any]], provenance: Provenance) -> None:
+        """Write down what some videos are: content hash → value by column of `probes.COLUMNS`."""
+        origin = _dated(provenance)
+        if found:
+            probes.append(self.root, found, origin.created_at, origin)
 
     def describe_measure(self, info: MeasureInfo) -> None:
         """Write down what a measure id stands for, once."""
