@@ -45,7 +45,7 @@ Examples:
     "--rerun",
     "reruns",
     is_flag=True,
-    help="With --measure, --operator or --run: measure it again in these shards, and say which verdicts changed.",
+    help="With --measure, --operator or --run: measure exactly that again, and say which verdicts changed.",
 )
 @verbose_option
 def command(
@@ -87,7 +87,7 @@ def command(
         blamed: dict[str, list[str]] = {}
         for one in radius.measures:
             blamed.setdefault(one["operator"], []).append(one["measure_id"])
-        click.get_current_context().exit(remeasure(radius.shards, blamed))
+        click.get_current_context().exit(remeasure(radius.shards, blamed, of_run=radius.run_id))
 
 
 def read_question(

@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from dj_assets.store.lineage import Affected
 
 
-def remeasure(affected: Sequence[Affected], measures: Mapping[str, Collection[str]]) -> int:
+def remeasure(affected: Sequence[Affected], measures: Mapping[str, Collection[str]], *, of_run: str = "") -> int:
     """Measure some shards' videos again and print which verdicts changed. Returns the exit code.
 
-    affected: shards whose tables rest on these measures. measures: operator → measure ids. A recipe that is gone, or
+    affected: shards whose tables rest on these measures. measures: operator → measure ids. of_run: only
+    what this run measured. A recipe that is gone, or
     fails, stops no other.
     """
     out, err = console(), console(stderr=True)
@@ -35,7 +36,7 @@ def remeasure(affected: Sequence[Affected], measures: Mapping[str, Collection[st
     with stopping_cleanly(), quiet_libraries(lambda line: print_lines(err, [line])):
         for name, shard_keys in by_recipe.items():
             try:
-                report = _run(_plan_named(name), measures, shard_keys, err)
+                report = _run(_plan_named(name), measures, of_run, shard_keys, err)
             except DjAssetsError as error:
                 print_lines(err, ["", str(error)])
                 codes.append(FAILED)
@@ -62,7 +63,9 @@ def _plan_named(name: str) -> Plan:
     )
 
 
-def _run(plan: Plan, measures: Mapping[str, Collection[str]], shard_keys: Sequence[str], err: Console) -> RerunReport:
+def _run(
+    plan: Plan, measures: Mapping[str, Collection[str]], of_run: str, shard_keys: Sequence[str], err: Console
+) -> RerunReport:
     from dj_assets.defs.project import store_root
     from dj_assets.defs.rerun import rerun_measures
     from dj_assets.defs.resources import project_instance
@@ -71,6 +74,7 @@ def _run(plan: Plan, measures: Mapping[str, Collection[str]], shard_keys: Sequen
         return rerun_measures(
             plan,
             measures=measures,
+            of_run=of_run,
             shard_keys=shard_keys,
             instance=instance,
             store_root=store_root(),

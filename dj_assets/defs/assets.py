@@ -374,8 +374,8 @@ def _measure(
 
 
 def _retry(work: _ShardWork, steps: Sequence[Step]) -> "Retry | None":
-    earlier = {step.key: work.read_earlier_table(step) for step in steps} if work.wish.statuses else {}
-    return retries.retry_of(work.wish, earlier, steps)
+    earlier = {step.key: work.read_earlier_table(step) for step in steps} if work.wish else {}
+    return retries.retry_of(work.wish, earlier, steps, work.store.contents_of_run)
 
 
 def _still_in(work: _ShardWork, pass_: Pass, samples: Sequence[Sample]) -> Collection[str] | None:

@@ -126,6 +126,7 @@ def rerun_measures(
     plan: Plan,
     *,
     measures: Mapping[str, Collection[str]],
+    of_run: str = "",
     shard_keys: Sequence[str],
     instance: dg.DagsterInstance,
     store_root: Path,
@@ -135,7 +136,8 @@ def rerun_measures(
 ) -> RerunReport:
     """Compute some operators' numbers anew for the videos of these shards; then verdicts and export follow.
 
-    measures: operator → ids of its measures that are not believed any more. Where the recipe still asks for one of
+    measures: operator → ids of its measures that are not believed any more; of_run: as far
+    as this run made them. Where the recipe still asks for one of
     them, its numbers in the store are passed over; where the operator's version was raised since, it is another
     measure already, and what the store has of that one is good. Of later passes only what was skipped, and is wanted
     now, is measured. Raises `StoreError` where the recipe has none of these operators.
@@ -150,7 +152,7 @@ def rerun_measures(
     distrusted = {step.measure_id for step in steps if step.measure_id in measures[step.operator.name]}
     return _rerun(
         plan,
-        Wish(statuses=frozenset({"skipped"}), measures=frozenset(distrusted)),
+        Wish(statuses=frozenset({"skipped"}), measures=frozenset(distrusted), of_run=of_run),
         selection=_downstream(plan, steps),
         shard_keys=shard_keys,
         instance=instance,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 STATUSES_TAG = "dj_assets/retry_statuses"
 MEASURES_TAG = "dj_assets/remeasure"
+OF_RUN_TAG = "dj_assets/remeasure_of_run"
+
+ContentsOfRun = Callable[[str, str, str], Collection[str]]
+"""`Store.contents_of_run`: (operator, measure id, run id) -> content hashes."""
 
 Place = tuple[str, str, int]
 """(sample id, field, position): one video of one sample."""
@@ -23,13 +27,13 @@ Place = tuple[str, str, int]
 
 @dataclass(frozen=True)
 class Wish:
-    """What a run asks for again. statuses: videos whose row says so. measures: ids of which every number is distrusted.
-
-    Nothing of both: a run like any other.
+    """What a run asks for again. statuses: videos whose row says so. measures: ids of which every number is distrusted;
+    of_run: or only those numbers that this run measured. Nothing of all that: a run like any other.
     """
 
     statuses: frozenset[Status] = frozenset()
     measures: frozenset[str] = frozenset()
+    of_run: str = ""
 
     def __bool__(self) -> bool:
         return bool(self.statuses or self.measures)
@@ -37,7 +41,11 @@ class Wish:
     @property
     def tags(self) -> dict[str, str]:
         """The tags of a run that is to do this; it can be launched from the UI as well."""
-        found = {STATUSES_TAG: ",".join(sorted(self.statuses)), MEASURES_TAG: ",".join(sorted(self.measures))}
+        found = {
+            STATUSES_TAG: ",".join(sorted(self.statuses)),
+            MEASURES_TAG: ",".join(sorted(self.measures)),
+            OF_RUN_TAG: self.of_run,
+        }
         return {name: text for name, text in found.items() if text}
 
 
@@ -45,7 +53,8 @@ def wish_of(tags: Mapping[str, str]) -> Wish:
     """What a run's tags ask for; unknown statuses ask for nothing."""
     asked = set(tags.get(STATUSES_TAG, "").replace(" ", "").split(","))
     measures = tags.get(MEASURES_TAG, "").replace(" ", "").split(",")
-    return Wish(frozenset(status for status in _ALL if status in asked), frozenset(filter(None, measures)))
+    statuses = frozenset(status for status in _ALL if status in asked)
+    return Wish(statuses, frozenset(filter(None, measures)), tags.get(OF_RUN_TAG, "").strip())
 
 
 _ALL: frozenset[Status] = frozenset(STATUSES)  # type: ignore[arg-type]  # STATUSES are the names of Status
@@ -83,7 +92,9 @@ def with_videos_of(samples: Sequence[Sample], found: Iterable[Sample]) -> list[S
     ]
 
 
-def retry_of(wish: Wish, earlier: Mapping[str, Sequence[Row]], steps: Sequence[Step]) -> Retry | None:
+def retry_of(
+    wish: Wish, earlier: Mapping[str, Sequence[Row]], steps: Sequence[Step], contents_of_run: ContentsOfRun
+) -> Retry | None:
     """How `measure_pass` is to go about it; None for a run like any other. earlier: the tables so far, by step key."""
     from dj_assets.measure import Retry
 
@@ -94,6 +105,10 @@ def retry_of(wish: Wish, earlier: Mapping[str, Sequence[Row]], steps: Sequence[S
     for step in steps:
         is_distrusted = step.measure_id in wish.measures
         statuses[step.measure_id] = _ALL if is_distrusted else wish.statuses
+        if is_distrusted and wish.of_run:
+            distrusted = contents_of_run(step.operator.name, step.measure_id, wish.of_run)
+            others = [row for row in earlier.get(step.key, ()) if row.fact.content_hash not in distrusted]
+            settled.setdefault(step.measure_id, {}).update(_settled(others, wish.statuses))
         if not is_distrusted:
             settled.setdefault(step.measure_id, {}).update(_settled(earlier.get(step.key, ()), wish.statuses))
     return Retry(statuses, settled)

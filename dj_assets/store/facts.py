@@ -261,6 +261,24 @@ def find(
     return {content_hash: facts for content_hash, facts in found.items() if content_hash not in refused}
 
 
+def contents_of_run(root: Path, operator: str, measure_id: str, run_id: str) -> set[str]:
+    """Hashes of the videos of which one run measured this. A file that cannot be read is left out with a warning."""
+    import pyarrow.compute as pc
+
+    found: set[str] = set()
+    for path in sorted(folder_of(root, operator, measure_id).glob("*.parquet")):
+        try:
+            with open_parquet(path) as file:
+                rows = file.read(columns=["content_hash", "run_id"], use_threads=False)
+        except FileNotFoundError:
+            continue  # compacted meanwhile, which takes as long as a run of its own
+        except (Damaged, OSError) as error:
+            log.warning("what run %s measured in %s is not known: %s", run_id, path, error)
+            continue
+        found.update(rows.filter(pc.equal(rows.column("run_id"), run_id)).column("content_hash").to_pylist())
+    return found
+
+
 def _precedence(fact: Fact) -> tuple[bool, str]:
     return fact.status == "ok", fact.measured_at
 

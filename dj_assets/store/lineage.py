@@ -217,7 +217,8 @@ class Radius:
 
     measures: records of `operator, measure_id, version, params, device, samples`. runs: of `run_id, videos`, those
     that measured the numbers. first_samples: of `recipe, shard, sample_id, outcome`. exports: of `recipe, path, shards`
-    (how many of the shards are in it). tables: tables that lie there as the run left them, where a run was asked for.
+    (how many of the shards are in it). Where a run was asked for, tables: how many lie there as it left them, and
+    run_id: its whole id.
     """
 
     what: str
@@ -230,6 +231,7 @@ class Radius:
     first_samples: tuple[Record, ...]
     tables: int = 0
     notes: tuple[str, ...] = ()
+    run_id: str = ""
 
     @property
     def recipes(self) -> tuple[str, ...]:
@@ -273,6 +275,7 @@ def blast_radius(root: Path, question: Question, *, most_samples: int | None = F
             first_samples=tuple(ask.samples_named(most_samples)),
             tables=tables,
             notes=notes,
+            run_id=what.removeprefix("run ") if question.run_id else "",
         )
 
 

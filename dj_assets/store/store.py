@@ -143,6 +143,10 @@ class Store:
         """
         return facts_log.find(self.root, operator, measure_id, content_hashes, but_not_statuses)
 
+    def contents_of_run(self, operator: str, measure_id: str, run_id: str) -> set[str]:
+        """Content hashes of the videos of which one run measured this."""
+        return facts_log.contents_of_run(self.root, operator, measure_id, run_id)
+
     def append_facts(self, facts: Sequence[Fact], provenance: Provenance) -> list[Path]:
         """Add facts: one new file per measure, in order of first appearance.
 

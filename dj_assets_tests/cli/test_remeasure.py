@@ -109,6 +109,23 @@ def test_lineage_names_the_exports_and_reruns_them_and_says_which_verdicts_chang
     assert str(kept) not in result.stdout  # nothing rests on it any more
 
 
+def test_what_one_run_measured_is_measured_again_and_nothing_else(project: Project) -> None:
+    """It measured every video of the run's shards again, those of other runs included."""
+    project.install(1)
+    both = (project.folder / "ds.jsonl").read_text()
+    (project.folder / "ds.jsonl").write_text(both.splitlines(keepends=True)[0])
+    assert dj_assets("process", "recipes/tall.yaml").exit_code == 0
+    first_run = "SELECT DISTINCT run_id FROM facts_log"
+    run_id = json.loads(dj_assets("sql", first_run, "--format", "json").stdout)[0]["run_id"]
+    (project.folder / "ds.jsonl").write_text(both)
+    assert dj_assets("process", "recipes/tall.yaml").exit_code == 0
+
+    result = dj_assets("lineage", "--run", run_id[:8], "--rerun")
+    assert result.exit_code == 0, result.stderr
+    times = "SELECT count(*) AS times FROM facts_log GROUP BY content_hash ORDER BY min(measured_at)"
+    assert [line["times"] for line in json.loads(dj_assets("sql", times, "--format", "json").stdout)] == [2, 1]
+
+
 def test_a_recipe_that_is_gone_is_said_in_three_parts(project: Project) -> None:
     project.install(1)
     assert dj_assets("process", "recipes/tall.yaml").exit_code == 0
