@@ -106,8 +106,13 @@ def project_instance() -> Iterator[dg.DagsterInstance]:
         with ExitStack() as stack:
             with _opened_alone(home):
                 ref = InstanceRef.from_dir(home, overrides=WITHOUT_LOG_CAPTURE)
-                instance = stack.enter_context(dg.DagsterInstance.from_ref(ref))
-                set_pool_limits(instance)
+                with _made_whole(home, ref):
+                    instance = stack.enter_context(dg.DagsterInstance.from_ref(ref))
+                    set_pool_limits(instance)
+                    # Each of the three databases is made when it is first asked.
+                    instance.get_runs_count()
+                    instance.get_dynamic_partitions("")
+                    instance.all_instigator_state()
             yield instance
     finally:
         if before is None:
@@ -123,6 +128,39 @@ def _opened_alone(home: str) -> Iterator[None]:
     with Path(home, ".opening.lock").open("a", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+@contextmanager
+def _made_whole(home: str, ref: InstanceRef) -> Iterator[None]:
+    """Mark a new instance while its SQLite databases are being made; the mark of a dead process says to begin anew.
+
+    Killed in that second, it leaves databases that Dagster takes for complete and that lack tables for good. Nobody
+    else has used them: whoever opens the instance holds the lock.
+    """
+    mark = Path(home, ".making_databases")
+    databases = list(_sqlite_files(ref))
+    if mark.exists() and not any(_is_of_a_run(path) for path in databases):
+        for path in databases:
+            path.unlink(missing_ok=True)
+    elif databases:
+        yield
+        return
+    mark.touch()
+    yield
+    mark.unlink(missing_ok=True)
+
+
+def _sqlite_files(ref: InstanceRef) -> Iterator[Path]:
+    """The files of an instance's SQLite databases; none where they are of another kind."""
+    for data in (ref.run_storage_data, ref.event_storage_data, ref.schedule_storage_data):
+        folder = data.config_dict.get("base_dir") if data is not None else None
+        if folder is not None:
+            yield from Path(folder).glob("*.db*")
+
+
+def _is_of_a_run(path: Path) -> bool:
+    """A run's events have a file of their own, named after it."""
+    return path.name.split(".")[0] not in ("runs", "index", "schedules")
 
 
 def set_pool_limits(instance: dg.DagsterInstance) -> Mapping[str, int]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import dagster as dg
@@ -128,6 +131,48 @@ def test_a_dagster_yaml_in_the_working_directory_is_used(monkeypatch: pytest.Mon
         assert Path(os.environ["DAGSTER_HOME"]) == tmp_path
         instance.add_dynamic_partitions("letters", ["a"])
     assert (tmp_path / "kept_here").is_dir()
+
+
+KILLED_WHILE_MAKING_ITS_DATABASES = """
+import os, signal
+from dagster._core.storage.event_log.sqlite import sqlite_event_log as log
+from dj_assets.defs.resources import project_instance
+
+def killed(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+log.{moment} = killed
+with project_instance():
+    pass
+"""
+
+
+@pytest.mark.parametrize("moment", ["stamp_alembic_rev", "create_engine", "SqlEventLogStorageMetadata.create_all"])
+def test_an_instance_whose_making_was_killed_is_made_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, moment: str
+) -> None:
+    """One of a hundred killed runs left databases without the table of partitions, and no run could ever follow."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    script = KILLED_WHILE_MAKING_ITS_DATABASES.replace("{moment}", moment)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    assert subprocess.run([sys.executable, "-c", script], env=environment).returncode == -signal.SIGKILL
+    for _ in range(2):
+        with project_instance() as instance:
+            instance.add_dynamic_partitions("clips_shards", ["ds-00000"])
+            assert instance.get_dynamic_partitions("clips_shards") == ["ds-00000"]
+
+
+def test_an_instance_that_was_used_is_never_made_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """By somebody who does not go by our lock and mark: Dagster's own commands."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    with project_instance() as instance:
+        run_id = instance.create_run_for_job(dg.job(name="nothing")(lambda: None)).run_id
+        instance.report_engine_event("seen", run_id=run_id, job_name="nothing")
+    (tmp_path / ".dj_assets" / "dagster_home" / ".making_databases").touch()
+    with project_instance() as instance:
+        assert instance.has_run(run_id)
 
 
 def test_a_dagster_home_that_is_no_folder_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
