@@ -11,6 +11,7 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -342,7 +343,7 @@ def kill_writers(
     expected = contents(truth)
     rounds = -(-kills // kills_a_round)
     for number in range(rounds):
-        project = _project_to_kill(folder / f"round{number}", shards)
+        project = _project_to_kill(folder / f"round{number}", shards, clips_of=truth)
         for _ in range(min(kills_a_round, kills - seen.kills)):
             seen.in_time += _run_and_kill(project, after_seconds=rng.uniform(0, whole_seconds), seen=seen)
             seen.kills += 1
@@ -366,8 +367,11 @@ TO_KILL = [
 VIDEOS_A_SHARD = 3
 
 
-def _project_to_kill(project: Path, shards: int) -> Path:
+def _project_to_kill(project: Path, shards: int, *, clips_of: Path | None = None) -> Path:
+    """clips_of: project to copy the clips from, since on a busy machine the encoder may write other bytes."""
     videos = [f"vids/{number}.mp4" for number in range(shards * VIDEOS_A_SHARD)]
+    if clips_of is not None:
+        shutil.copytree(clips_of / "vids", project / "vids")
     for number, video in enumerate(videos):
         _clip(project / video, seed=number)
     write_recipe(project, "killed", videos=videos, process=TO_KILL, shard_size=VIDEOS_A_SHARD)
