@@ -3,6 +3,7 @@
 # No `from __future__ import annotations`: Dagster wants the type of `context` itself, not its name.
 
 import time
+import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from dj_assets.decide import decide, still_in, summarize
-from dj_assets.defs import checks, metadata, retries, versions
+from dj_assets.defs import batches, checks, metadata, retries, versions
 from dj_assets.defs.partitions import dataset_shards, find_shard, partitions_name, shard_partitions
 from dj_assets.defs.progress import ProgressLog
 from dj_assets.defs.resources import CPU_POOL, GPU_POOL
@@ -23,7 +24,16 @@ from dj_assets.samples import Sample, read_shard
 from dj_assets.store.rows import Provenance, Row, Verdict
 from dj_assets.store.schemas import SAMPLES, STATS, VERDICTS
 
+MANY_SHARDS_A_RUN = dg.BackfillPolicy.single_run()
+"""Of what decodes nothing: starting a run takes seconds, deciding a shard milliseconds. Whatever measures has a run per
+shard, which can fail and be retried alone."""
+
+# The pin on Dagster covers the beta; and that a job of all assets takes one shard a run is what we want of it.
+warnings.filterwarnings("ignore", message="Parameter `backfill_policy`", category=dg.BetaWarning)
+warnings.filterwarnings("ignore", message="Asset job .* materializes assets with varying BackfillPolicies")
+
 if TYPE_CHECKING:
+    from dj_assets.export import ExportResult, PartSummary
     from dj_assets.measure import PassResult, Retry
     from dj_assets.store.store import Store
 
@@ -124,12 +134,12 @@ class RecipeGraph:
 class _ShardWork:
     """One op at work on one shard: what it reads from the store and what it writes there."""
 
-    def __init__(self, graph: RecipeGraph, context: dg.AssetExecutionContext) -> None:
+    def __init__(self, graph: RecipeGraph, context: dg.AssetExecutionContext, shard_key: str = "") -> None:
         self.graph = graph
         self.plan = graph.plan
         self.recipe = graph.plan.recipe
         self.context = context
-        self.shard_key = context.partition_key
+        self.shard_key = shard_key or context.partition_key
         self.store: Store = context.resources.store.open()
         self.wish = retries.wish_of(context.run.tags)
         self._started_seconds = time.perf_counter()
@@ -202,10 +212,15 @@ class _ShardWork:
         )
 
     def refresh_index(self) -> None:
-        """Let `stats.duckdb` see the new files. A locked or broken index is a line in the log, not a failure."""
-        warning = self.store.refresh_index()
-        if warning:
-            self.context.log.warning(warning)
+        """Let `stats.duckdb` see the new files."""
+        _refresh_index(self.context)
+
+
+def _refresh_index(context: dg.AssetExecutionContext) -> None:
+    """A locked or broken index is a line in the log, not a failure."""
+    warning = context.resources.store.open().refresh_index()
+    if warning:
+        context.log.warning(warning)
 
 
 @contextmanager
@@ -440,30 +455,34 @@ def _filtered_asset(graph: RecipeGraph) -> dg.AssetsDefinition:
         },
         check_specs=[checks.one_verdict_each(graph.filtered), checks.nothing_skipped_in_vain(graph.filtered)],
         required_resource_keys={"store"},
+        backfill_policy=MANY_SHARDS_A_RUN,
     )
     def filtered(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         with _failing_clearly():
-            work = _ShardWork(graph, context)
-            samples = work.read_samples()
-            tables = work.read_tables(samples)
-            verdicts = decide(plan, samples, tables)
-            provenance = work.provenance(graph.filtered, code_version=plan.bounds_id)
-            path = work.store.write_verdicts(plan.recipe.name, work.shard_key, verdicts, provenance)
-            work.refresh_index()
-            summary = summarize(plan, verdicts)
-            return dg.MaterializeResult(
-                metadata={
-                    **metadata.verdict_figures(plan, verdicts, summary, seconds=work.seconds),
-                    **metadata.path_figures({"table": path}),
-                },
-                data_version=dg.DataVersion(versions.verdicts_version(samples, tables, verdicts)),
-                check_results=[
-                    checks.check_verdicts(graph.filtered, samples, verdicts),
-                    checks.check_skips(graph.filtered, verdicts),
-                ],
-            )
+            done, failed = batches.each_shard(context, lambda key: _decided(_ShardWork(graph, context, key)))
+            _refresh_index(context)
+            return batches.reported(context, graph.filtered, done, failed)
 
     return filtered
+
+
+def _decided(work: _ShardWork) -> batches.Done:
+    """Write the verdicts of one shard."""
+    plan, asset = work.plan, work.graph.filtered
+    samples = work.read_samples()
+    tables = work.read_tables(samples)
+    verdicts = decide(plan, samples, tables)
+    provenance = work.provenance(asset, code_version=plan.bounds_id)
+    path = work.store.write_verdicts(plan.recipe.name, work.shard_key, verdicts, provenance)
+    summary = summarize(plan, verdicts)
+    return batches.Done(
+        metadata={
+            **metadata.verdict_figures(plan, verdicts, summary, seconds=work.seconds),
+            **metadata.path_figures({"table": path}),
+        },
+        data_version=versions.verdicts_version(samples, tables, verdicts),
+        check_results=[checks.check_verdicts(asset, samples, verdicts), checks.check_skips(asset, verdicts)],
+    )
 
 
 def _export_asset(graph: RecipeGraph) -> dg.AssetsDefinition:
@@ -486,27 +505,47 @@ def _export_asset(graph: RecipeGraph) -> dg.AssetsDefinition:
         },
         check_specs=[checks.lines_are_samples_out(graph.export)],
         required_resource_keys={"store"},
+        backfill_policy=MANY_SHARDS_A_RUN,
     )
     def export(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         with _failing_clearly():
-            from dj_assets.export import merge_parts, write_part
-
-            work = _ShardWork(graph, context)
-            samples = work.read_samples()
-            verdicts = work.read_verdicts(samples)
-            tables = work.read_tables(samples)
-            folder = work.store.export_parts(recipe.name)
-            part = write_part(graph.plan, work.shard_key, samples, verdicts, tables, folder)
-            merged = merge_parts(graph.plan, _shards_with_partition(work), folder, software=versions.library_versions())
-            provenance = work.provenance(graph.export, code_version=code_version)
-            work.store.record_export(merged.recorded_manifest, replace(provenance, rows=merged.samples))
-            work.refresh_index()
-            return dg.MaterializeResult(
-                metadata=metadata.export_figures(part, merged, seconds=work.seconds),
-                check_results=[checks.check_lines_written(graph.export, part, num_samples=len(samples))],
-            )
+            parts, failed = batches.each_shard(context, lambda key: _part_written(_ShardWork(graph, context, key)))
+            merged = _merged(_ShardWork(graph, context, next(iter(parts))), code_version) if parts else None
+            _refresh_index(context)
+            done = {
+                key: batches.Done(
+                    metadata.export_figures(part, merged, seconds=seconds),
+                    check_results=[checks.check_lines_written(graph.export, part, num_samples=num_samples)],
+                )
+                for key, (part, num_samples, seconds) in parts.items()
+                if merged is not None
+            }
+            return batches.reported(context, graph.export, done, failed)
 
     return export
+
+
+def _part_written(work: _ShardWork) -> "tuple[PartSummary, int, float]":
+    """(what one shard adds to the export, number of its samples, seconds)."""
+    from dj_assets.export import write_part
+
+    samples = work.read_samples()
+    verdicts = work.read_verdicts(samples)
+    tables = work.read_tables(samples)
+    folder = work.store.export_parts(work.recipe.name)
+    part = write_part(work.plan, work.shard_key, samples, verdicts, tables, folder)
+    return part, len(samples), work.seconds
+
+
+def _merged(work: _ShardWork, code_version: str) -> "ExportResult":
+    """Put the parts of all shards into the files, once for however many shards a run has."""
+    from dj_assets.export import merge_parts
+
+    folder = work.store.export_parts(work.recipe.name)
+    merged = merge_parts(work.plan, _shards_with_partition(work), folder, software=versions.library_versions())
+    provenance = work.provenance(work.graph.export, code_version=code_version)
+    work.store.record_export(merged.recorded_manifest, replace(provenance, rows=merged.samples))
+    return merged
 
 
 def _evidence_asset(graph: RecipeGraph) -> dg.AssetsDefinition:

@@ -90,6 +90,11 @@ def verdicts_version(
     )
 
 
+def joint_version(versions: Mapping[str, str]) -> str:
+    """Of a run over many shards, for which Dagster takes one data version; of a run over one, its own."""
+    return next(iter(versions.values())) if len(versions) == 1 else _digest(sorted(versions.items()))
+
+
 @cache
 def library_versions() -> str:
     """Versions of the packages behind the numbers, as `name version, …`; imports none of them."""
