@@ -62,7 +62,7 @@ def num_entries(path: Path) -> int:
     return _count(path, info.st_size, info.st_mtime_ns)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=32_768)
 def _count(path: Path, num_bytes: int, modified_ns: int) -> int:
     # Cached by what changes with the content: a sensor counts the same manifests at every tick.
     return sum(1 for _ in entries(path))

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from difflib import get_close_matches
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from dj_assets.errors import Malformed, RecipeError, Status
@@ -117,6 +118,13 @@ class Shard:
     size: int
 
 
+class Source(NamedTuple):
+    """A data drop's name, and the manifest or folder of videos that it is."""
+
+    name: str
+    path: Path
+
+
 @dataclass(frozen=True)
 class Drop:
     """A manifest, or a folder of videos without one.
@@ -145,17 +153,52 @@ def dataset_root(dataset_path: Path) -> Path:
     return Path(*dataset_path.parts[:fixed])
 
 
-def find_drops(dataset_path: Path, *, suffixes: Sequence[str] = ()) -> list[Drop]:
+def find_drops(dataset_path: Path, *, suffixes: Sequence[str] = (), by_folder: bool = False) -> list[Drop]:
     """Data drops of a dataset, sorted by name: a manifest; a folder or glob of manifests; a folder of videos.
 
     Folders are searched to any depth, hidden entries left out; one that holds any manifest is a folder of
-    manifests. suffixes: narrows a folder or glob to files with these endings (`.parquet`, `.mp4`).
-    Raises `RecipeError` where there is nothing that can be read.
+    manifests. by_folder: so is each folder in `dataset_path` taken for itself, which may therefore hold manifests in
+    some of them and videos in others. suffixes: narrows a folder or glob to files with these endings (`.parquet`,
+    `.mp4`). Raises `RecipeError` where there is nothing that can be read.
     """
-    return [
-        Drop(name, source, len(_videos_below(source, suffixes)) if source.is_dir() else num_entries(source))
-        for name, source in _sources(dataset_path, suffixes)
-    ]
+    sources = find_sources(dataset_path, suffixes=suffixes, by_folder=by_folder)
+    return [Drop(source.name, source.path, num_samples(source, suffixes)) for source in sources]
+
+
+def find_sources(
+    dataset_path: Path, *, suffixes: Sequence[str] = (), by_folder: bool = False, may_be_empty: bool = False
+) -> list[Source]:
+    """The drops of `find_drops` before anything of them is opened and counted. may_be_empty: a folder without any drop
+    is no error."""
+    if by_folder:
+        sources = [source for _, sources in folder_drops(dataset_path, suffixes=suffixes) for source in sources]
+        if not sources and not may_be_empty:
+            raise _no_dataset(dataset_path, "has no folder with manifests or videos in it")
+        return sources
+    return [Source(name, path) for name, path in _sources(dataset_path, suffixes, may_be_empty)]
+
+
+def folder_drops(dataset_path: Path, *, suffixes: Sequence[str] = ()) -> list[tuple[Path, list[Source]]]:
+    """Each folder in `dataset_path`, by name, with its manifests, or else itself where it has videos."""
+    if not dataset_path.is_dir():
+        raise _no_dataset(dataset_path, "is not a folder of folders" if dataset_path.exists() else "does not exist")
+    try:
+        folders = sorted(path for path in dataset_path.iterdir() if path.is_dir() and not path.name.startswith("."))
+    except OSError as error:
+        raise unreadable(dataset_path, error.strerror or str(error)) from None
+    return [(folder, _sources_in(folder, suffixes)) for folder in folders]
+
+
+def _sources_in(folder: Path, suffixes: Sequence[str]) -> list[Source]:
+    manifests = _select(_files_below(folder), MANIFEST_SUFFIXES, suffixes)
+    if manifests:
+        return [Source(_printable(f"{folder.name}/{name}"), folder / name) for name in manifests]
+    return [Source(_printable(folder.name), folder)] if _videos_below(folder, suffixes) else []
+
+
+def num_samples(source: Source, suffixes: Sequence[str] = ()) -> int:
+    """Records of a manifest, videos of a folder. Raises `RecipeError` where it cannot be read."""
+    return len(_videos_below(source.path, suffixes)) if source.path.is_dir() else num_entries(source.path)
 
 
 def cut_shards(drops: Iterable[Drop], shard_size: int) -> list[Shard]:
@@ -164,16 +207,54 @@ def cut_shards(drops: Iterable[Drop], shard_size: int) -> list[Shard]:
     A drop's key depends on its own name alone (a name that had to be changed carries a digest), so that
     shards keep their keys when other drops come or go, or when a manifest grows.
     """
-    shards: list[Shard] = []
+    counted = list(drops)
+    prefixes = key_prefixes(drop.name for drop in counted)
+    return [
+        Shard(shard_key(prefixes[drop.name], index), drop.name, drop.source, start, shard_size)
+        for drop in counted
+        for index, start in enumerate(range(0, drop.num_samples, shard_size))
+    ]
+
+
+def key_prefixes(drop_names: Iterable[str]) -> dict[str, str]:
+    """Drop → what the keys of its shards begin with. drop_names: all of a dataset's, in its order."""
+    prefixes: dict[str, str] = {}
     taken: set[str] = set()
-    for drop in drops:
-        prefix = _safe_name(drop.name)
+    for name in drop_names:
+        prefix = _safe_name(name)
         if prefix in taken:
-            prefix = f"{prefix}-{_digest(drop.name)}"
+            prefix = f"{prefix}-{_digest(name)}"
         taken.add(prefix)
-        for index, start in enumerate(range(0, drop.num_samples, shard_size)):
-            shards.append(Shard(f"{prefix}-{index:05d}", drop.name, drop.source, start, shard_size))
-    return shards
+        prefixes[name] = prefix
+    return prefixes
+
+
+def shard_key(prefix: str, index: int) -> str:
+    """The key of a drop's shard, counted from 0."""
+    return f"{prefix}-{index:05d}"
+
+
+def shard_digests(source: Source, shard_size: int, *, first: int = 0, suffixes: Sequence[str] = ()) -> Iterator[str]:
+    """A digest of each shard's content from shard `first` on: of its records as they stand, line numbers included;
+    of its videos' names, sizes and times. Reads a shard at a time. Raises `RecipeError` where it cannot be read."""
+    if source.path.is_dir():
+        names = _videos_below(source.path, suffixes)[first * shard_size :]
+        facts: Iterator[Any] = (_file_facts(source.path, name) for name in names)
+    else:
+        facts = ([e.number, _raw_text(e.data, cut=False), e.fault] for e in entries(source.path, first * shard_size))
+    while shard := list(islice(facts, shard_size)):
+        digest = hashlib.blake2b(digest_size=12)
+        for fact in shard:
+            digest.update(json.dumps(fact, ensure_ascii=True, default=str).encode() + b"\n")
+        yield digest.hexdigest()
+
+
+def _file_facts(folder: Path, name: str) -> list[Any]:
+    try:
+        info = (folder / name).stat()
+    except OSError as error:
+        return [name, error.errno]
+    return [name, info.st_size, info.st_mtime_ns]
 
 
 def read_shard(
@@ -221,7 +302,7 @@ def manifest_schema(dataset_path: Path, drop: str) -> Any:
         raise unreadable(source, one_line(error)) from None
 
 
-def _sources(dataset_path: Path, suffixes: Sequence[str]) -> list[tuple[str, Path]]:
+def _sources(dataset_path: Path, suffixes: Sequence[str], may_be_empty: bool = False) -> list[tuple[str, Path]]:
     """(drop name, manifest or folder of videos), sorted by name; no manifest is opened."""
     try:
         root = dataset_root(dataset_path)
@@ -238,7 +319,7 @@ def _sources(dataset_path: Path, suffixes: Sequence[str]) -> list[tuple[str, Pat
         manifests = _select(_files_matching(dataset_path, root), MANIFEST_SUFFIXES, suffixes)
     else:
         raise _no_dataset(dataset_path, "does not exist")
-    if not manifests:
+    if not manifests and not (may_be_empty and is_folder):
         raise _no_dataset(
             dataset_path,
             "is not a manifest" if exists and not is_folder else "gives no manifest and no videos",
@@ -384,10 +465,10 @@ _PROTOCOL = re.compile(
 """A URL, or a string that FFmpeg would take for one of its protocols. A plain `take:2.mp4` is a file name."""
 
 
-def _raw_text(data: bytes | dict[str, Any]) -> str:
+def _raw_text(data: bytes | dict[str, Any], *, cut: bool = True) -> str:
     raw = to_json(data) if isinstance(data, dict) else data.decode("utf-8", "backslashreplace")
     raw = raw.strip("\r\n")
-    if len(raw) > MAX_RAW_CHARACTERS:
+    if cut and len(raw) > MAX_RAW_CHARACTERS:
         return f"{raw[:MAX_RAW_CHARACTERS]}… [cut after {MAX_RAW_CHARACTERS} characters]"
     return raw
 

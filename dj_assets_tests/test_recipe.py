@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dj_assets.errors import STATUSES, BadOption, RecipeError, RecipeErrors
-from dj_assets.recipe import Limits, Recipe, Settings, load_recipe
+from dj_assets.recipe import Landing, Limits, Recipe, Settings, load_recipe
 from dj_assets.recipe.keys import KEYS, Key, Kind
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -279,8 +279,12 @@ def test_the_documentation_says_what_becomes_of_every_key() -> None:
     for key in KEYS.values():
         remark = key.reason or key.refusal
         assert any(f"`{key.name}`" in row and row.endswith(f"| {remark} |" if remark else "|") for row in rows), key
-    for name in [*Settings.model_fields, *(f"limits.{name}" for name in Limits.model_fields)]:
-        assert name in ("limits", "evidence") or f"| `{name}` |" in text, name
+    for name in [
+        *Settings.model_fields,
+        *(f"limits.{name}" for name in Limits.model_fields),
+        *(f"landing.{name}" for name in Landing.model_fields),
+    ]:
+        assert name in ("limits", "evidence", "landing") or f"| `{name}` |" in text, name
 
 
 def test_the_glossary_explains_every_status() -> None:

@@ -111,7 +111,7 @@ def missing_dataset(recipe: Recipe) -> str:
     if path.exists() or any(True for _ in root.glob(str(path.relative_to(root)))):
         return ""
     try:
-        find_drops(path, suffixes=recipe.suffixes)
+        find_drops(path, suffixes=recipe.suffixes, by_folder=recipe.drops_are_folders)
     except RecipeError as error:
         return error.one_line()
     return ""

@@ -36,7 +36,7 @@ def find_dataset(recipe: Recipe) -> Dataset:
     from dj_assets.samples import cut_shards, find_drops
 
     try:
-        drops = find_drops(recipe.dataset_path, suffixes=recipe.suffixes)
+        drops = find_drops(recipe.dataset_path, suffixes=recipe.suffixes, by_folder=recipe.drops_are_folders)
     except RecipeError as error:
         raise recipe.located(error) from None
     return Dataset(tuple(drops), tuple(cut_shards(drops, recipe.settings.shard_size)))

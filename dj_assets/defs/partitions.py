@@ -11,7 +11,17 @@ import dagster as dg
 from dj_assets.errors import RecipeError, StoreError
 from dj_assets.plan import Plan
 from dj_assets.recipe import Recipe
-from dj_assets.samples import Drop, Shard, cut_shards, find_drops
+from dj_assets.samples import (
+    Drop,
+    Shard,
+    Source,
+    cut_shards,
+    find_drops,
+    find_sources,
+    key_prefixes,
+    num_samples,
+    shard_key,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +58,14 @@ def dataset_shards(recipe: Recipe) -> list[Shard]:
 
 def _drops(recipe: Recipe) -> list[Drop]:
     try:
-        return find_drops(recipe.dataset_path, suffixes=recipe.suffixes)
+        return find_drops(recipe.dataset_path, suffixes=recipe.suffixes, by_folder=recipe.drops_are_folders)
+    except RecipeError as error:
+        raise recipe.located(error) from None
+
+
+def _sources(recipe: Recipe) -> list[Source]:
+    try:
+        return find_sources(recipe.dataset_path, suffixes=recipe.suffixes, by_folder=recipe.drops_are_folders)
     except RecipeError as error:
         raise recipe.located(error) from None
 
@@ -58,18 +75,23 @@ def find_shard(recipe: Recipe, key: str) -> tuple[Shard, int]:
 
     Raises `StoreError` where the dataset has no such shard any more.
     """
-    drops = _drops(recipe)
-    shards = {shard.key: shard for shard in cut_shards(drops, recipe.settings.shard_size)}
-    if key not in shards:
-        shown = [*list(shards)[:SHOWN_KEYS], *(["…"] if len(shards) > SHOWN_KEYS else [])]
-        raise StoreError(
-            f"partition {key} has no shard in {recipe.dataset_path} any more",
-            allowed=", ".join(shown) or "none: the dataset is empty",
-            try_="bring its data drop back, or delete the partition",
-        )
-    shard = shards[key]
-    num_records = next(drop.num_samples for drop in drops if drop.name == shard.drop)
-    return shard, min(shard.size, num_records - shard.start)
+    sources = _sources(recipe)
+    prefixes = key_prefixes(source.name for source in sources)
+    size = recipe.settings.shard_size
+    for source in sources:  # of thousands of drops only the one in question is opened and counted
+        prefix = prefixes[source.name]
+        number = key.removeprefix(f"{prefix}-")
+        if number != key and number.isdecimal() and shard_key(prefix, int(number)) == key:
+            start, num_records = int(number) * size, num_samples(source, recipe.suffixes)
+            if start < num_records:
+                return Shard(key, source.name, source.path, start, size), min(size, num_records - start)
+    shards = [shard.key for shard in dataset_shards(recipe)]
+    shown = [*shards[:SHOWN_KEYS], *(["…"] if len(shards) > SHOWN_KEYS else [])]
+    raise StoreError(
+        f"partition {key} has no shard in {recipe.dataset_path} any more",
+        allowed=", ".join(shown) or "none: the dataset is empty",
+        try_="bring its data drop back, or delete the partition",
+    )
 
 
 def compare_shards(current: Sequence[str], registered: Sequence[str]) -> ShardChanges:

@@ -46,6 +46,32 @@ class Evidence(BaseModel):
     dropped: int = Field(default=0, ge=0, description="samples that left")
 
 
+class Landing(BaseModel):
+    """How new data drops are noticed under the dataset's folder, and when one is complete."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    watch: bool = Field(default=False, description="run each shard of a drop that is new or changed, by itself")
+    drops: Literal["manifests", "folders"] = Field(
+        default="manifests",
+        description="what a data drop is: a manifest, or a folder in dataset_path with manifests or videos in it",
+    )
+    complete: Literal["quiet", "marker", "renamed"] = Field(
+        default="quiet",
+        description="when a drop is complete: unchanged for quiet_seconds; its marker is there; as soon as it is there",
+    )
+    quiet_seconds: float = Field(
+        default=60.0, ge=0, allow_inf_nan=False, description="how long nothing of a drop may have changed"
+    )
+    marker: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")] = Field(
+        default="DONE", description="file in a folder, or after a manifest's name and a dot, that says it is complete"
+    )
+    every_seconds: int = Field(default=30, ge=5, description="how often to look")
+    expect_every_hours: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="a drop is overdue after so long; none: never"
+    )
+
+
 class Settings(BaseModel):
     """The recipe's `dj_assets:` key: everything that is ours and not Data-Juicer's."""
 
@@ -69,6 +95,7 @@ class Settings(BaseModel):
     export_paths: Literal["absolute", "as_given"] = Field(default="absolute", description="video paths in the export")
     limits: Limits = Limits()
     evidence: Evidence = Evidence()
+    landing: Landing = Landing()
 
 
 @dataclass(frozen=True)
@@ -125,6 +152,11 @@ class Recipe:
     resolved: Mapping[str, Any] = field(default_factory=dict)
     project_name: str = "hello_world"
     places: Mapping[str, tuple[str, int | None]] = field(default_factory=dict)
+
+    @property
+    def drops_are_folders(self) -> bool:
+        """Whether each folder in the dataset's is a data drop."""
+        return self.settings.landing.drops == "folders"
 
     def located(self, error: RecipeError) -> RecipeError:
         """The error with the file and line where its option was set, for faults that are found after reading."""

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 
 from dj_assets.errors import Status, StoreError
 from dj_assets.samples import Sample, Shard
-from dj_assets.store import costs, files, identities, index, ledger, measures, probes
+from dj_assets.store import costs, files, identities, index, landings, ledger, measures, probes
 from dj_assets.store import facts as facts_log
 from dj_assets.store.measures import MeasureInfo
 from dj_assets.store.rows import Fact, Provenance, Row, Verdict
@@ -190,6 +190,14 @@ class Store:
     def recall_identities(self, shard: Shard) -> identities.Known:
         """path → (content hash, bytes, modification time in ns) of the files that a shard's samples listed."""
         return identities.recall(self.root, shard)
+
+    def remember_landing(self, recipe: str, text: str) -> str:
+        """Keep what a recipe's sensor knows of its landing folder. Returns the name for `recall_landing`."""
+        return landings.remember(self.root, recipe, text)
+
+    def recall_landing(self, recipe: str, name: str) -> str | None:
+        """What `remember_landing` kept under that name; None where it is not there."""
+        return landings.recall(self.root, recipe, name)
 
     # --- the index, and housekeeping ----------------------------------------------------------------------
 
