@@ -1,7 +1,8 @@
-"""Runs of a command line whose process was killed: found, marked as failed, and their pool slots given back.
+"""Runs whose process was killed: found, marked as failed, and their pool slots given back.
 
-The daemon looks after runs that it launched. A run that a command executes in its own process has nobody: killed, it
-would stay "started", keep its slot in pool `gpu`, and let every later run wait for ever without a word.
+Nobody looks after a run that a command executes in its own process. Of the runs that the daemon launched, the code
+server notices when one dies, but nobody does when the code server goes too, or the machine. Such a run would stay
+"started", keep its slot in pool `gpu`, and let every later run wait for ever without a word.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import dagster as dg
 
@@ -40,16 +42,40 @@ def sign_of_life(folder: Path) -> Iterator[dict[str, str]]:
             path.unlink(missing_ok=True)
 
 
+def show_life(instance: dg.DagsterInstance, run: dg.DagsterRun, folder: Path) -> None:
+    """Tag a run that this very process executes, once, with a sign of life that lasts as long as the process."""
+    if _sign_of(run) is not None or run.run_id in _shown:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{run.run_id}.lock"
+    file = path.open("w")
+    fcntl.flock(file, fcntl.LOCK_EX)
+    _shown[run.run_id] = file
+    instance.add_run_tags(run.run_id, {HOST_TAG: socket.gethostname(), ALIVE_TAG: str(path.absolute())})
+
+
+_shown: dict[str, IO[str]] = {}
+
+
 def free_abandoned_runs(instance: dg.DagsterInstance) -> list[str]:
     """Fail every unfinished run of this host whose process is gone, and free its slots. Returns the run ids."""
     unfinished = instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED, tags={HOST_TAG: socket.gethostname()}))
-    gone = [run for run in unfinished if not _is_alive(Path(run.tags.get(ALIVE_TAG, "")))]
+    signs = {run.run_id: sign for run in unfinished if (sign := _sign_of(run)) is not None}
+    gone = [run for run in unfinished if run.run_id in signs and not _is_alive(signs[run.run_id])]
     for run in gone:
         instance.report_run_failed(run, "The process of this run ended without a word (killed, or out of memory).")
         if instance.event_log_storage.supports_global_concurrency_limits:
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-        Path(run.tags[ALIVE_TAG]).unlink(missing_ok=True)
+        signs[run.run_id].unlink(missing_ok=True)
     return [run.run_id for run in gone]
+
+
+def _sign_of(run: dg.DagsterRun) -> Path | None:
+    """The lock that a run's process holds; None where it has none yet. A run that repeats another one has inherited
+    the tags of that, dead process and all."""
+    path = Path(run.tags[ALIVE_TAG]) if run.tags.get(ALIVE_TAG) else None
+    is_inherited = path is not None and run.parent_run_id is not None and path.stem != run.run_id
+    return None if is_inherited else path
 
 
 def _is_alive(lock: Path) -> bool:

@@ -5,8 +5,7 @@
 import time
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,11 +14,15 @@ import dagster as dg
 
 from dj_assets.decide import decide, still_in, summarize
 from dj_assets.defs import batches, checks, metadata, retries, versions
+from dj_assets.defs.abandoned import show_life
+from dj_assets.defs.automation import follows_its_inputs
+from dj_assets.defs.failures import failing_clearly
 from dj_assets.defs.partitions import dataset_shards, find_shard, partitions_name, shard_partitions
 from dj_assets.defs.progress import ProgressLog
-from dj_assets.defs.resources import CPU_POOL, GPU_POOL
-from dj_assets.errors import DjAssetsError, StoreError
+from dj_assets.defs.resources import CPU_POOL, GPU_POOL, IN_PROCESS, executor_name
+from dj_assets.errors import StoreError
 from dj_assets.plan import Pass, Plan, Step
+from dj_assets.recipe import Recipe
 from dj_assets.samples import Sample, read_shard
 from dj_assets.store.rows import Provenance, Row, Verdict
 from dj_assets.store.schemas import SAMPLES, STATS, VERDICTS
@@ -142,6 +145,8 @@ class _ShardWork:
         self.shard_key = shard_key or context.partition_key
         self.store: Store = context.resources.store.open()
         self.wish = retries.wish_of(context.run.tags)
+        if executor_name() == IN_PROCESS:
+            show_life(context.instance, context.run, self.store.root / "running")
         self._started_seconds = time.perf_counter()
 
     @property
@@ -223,15 +228,6 @@ def _refresh_index(context: dg.AssetExecutionContext) -> None:
         context.log.warning(warning)
 
 
-@contextmanager
-def _failing_clearly() -> Iterator[None]:
-    """Turn what a user can mend into a failure that shows the three parts of its message instead of a traceback."""
-    try:
-        yield
-    except DjAssetsError as error:
-        raise dg.Failure(description=str(error), allow_retries=False) from error
-
-
 # ---------------------------------------------------------------------------------------------------------- samples
 
 
@@ -257,7 +253,7 @@ def _samples_asset(graph: RecipeGraph) -> dg.AssetsDefinition:
         required_resource_keys={"store"},
     )
     def samples(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        with _failing_clearly():
+        with failing_clearly():
             work = _ShardWork(graph, context)
             found, num_records = _asked_again(work) if work.wish.statuses else _read(work)
             provenance = work.provenance(graph.samples, code_version=code_version)
@@ -328,7 +324,7 @@ def _pass_assets(graph: RecipeGraph, pass_: Pass) -> dg.AssetsDefinition:
         description=f"One decode of each video for {', '.join(step.key for step in pass_.steps)}.",
     )
     def measure(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
-        with _failing_clearly():
+        with failing_clearly():
             work = _ShardWork(graph, context)
             samples = work.read_samples()
             steps = [step for step in pass_.steps if graph.stats(step) in context.selected_asset_keys]
@@ -350,6 +346,7 @@ def _stats_spec(graph: RecipeGraph, pass_: Pass, step: Step) -> dg.AssetSpec:
         deps=[graph.samples, *(graph.stats(earlier) for earlier in graph.earlier_steps(pass_))],
         skippable=True,
         code_version=step.measure_id,
+        automation_condition=follows_its_inputs(),
         description=metadata.step_description(graph.plan, step),
         kinds={"parquet", step.operator.compute},
         tags={
@@ -445,6 +442,7 @@ def _filtered_asset(graph: RecipeGraph) -> dg.AssetsDefinition:
         partitions_def=graph.partitions,
         deps=[graph.samples, *(graph.stats(step) for step in plan.steps)],
         code_version=plan.bounds_id,
+        automation_condition=follows_its_inputs(),
         description=metadata.filtered_description(plan),
         kinds={"parquet"},
         tags=graph.tags,
@@ -458,7 +456,7 @@ def _filtered_asset(graph: RecipeGraph) -> dg.AssetsDefinition:
         backfill_policy=MANY_SHARDS_A_RUN,
     )
     def filtered(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        with _failing_clearly():
+        with failing_clearly():
             done, failed = batches.each_shard(context, lambda key: _decided(_ShardWork(graph, context, key)))
             _refresh_index(context)
             return batches.reported(context, graph.filtered, done, failed)
@@ -495,6 +493,7 @@ def _export_asset(graph: RecipeGraph) -> dg.AssetsDefinition:
         partitions_def=graph.partitions,
         deps=[graph.filtered],
         code_version=code_version,
+        automation_condition=follows_its_inputs(),
         description="The kept samples as Data-Juicer writes them, their stats, and every sample that left, with the "
         "reason. Each shard adds its part; the files hold the parts of all shards.",
         kinds={"parquet" if recipe.export_type == "parquet" else "json"},
@@ -508,9 +507,10 @@ def _export_asset(graph: RecipeGraph) -> dg.AssetsDefinition:
         backfill_policy=MANY_SHARDS_A_RUN,
     )
     def export(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        with _failing_clearly():
+        with failing_clearly():
             parts, failed = batches.each_shard(context, lambda key: _part_written(_ShardWork(graph, context, key)))
-            merged = _merged(_ShardWork(graph, context, next(iter(parts))), code_version) if parts else None
+            store = context.resources.store.open()
+            merged = merge_export(graph.plan, store, context.instance, run_id=context.run_id) if parts else None
             _refresh_index(context)
             done = {
                 key: batches.Done(
@@ -537,14 +537,30 @@ def _part_written(work: _ShardWork) -> "tuple[PartSummary, int, float]":
     return part, len(samples), work.seconds
 
 
-def _merged(work: _ShardWork, code_version: str) -> "ExportResult":
-    """Put the parts of all shards into the files, once for however many shards a run has."""
+def merge_export(plan: Plan, store: "Store", instance: dg.DagsterInstance, *, run_id: str) -> "ExportResult":
+    """Put the parts of all shards into a recipe's files, once for however many shards a run has.
+
+    Raises `StoreError` where there is no part, or a file cannot be written.
+    """
     from dj_assets.export import merge_parts
 
-    folder = work.store.export_parts(work.recipe.name)
-    merged = merge_parts(work.plan, _shards_with_partition(work), folder, software=versions.library_versions())
-    provenance = work.provenance(work.graph.export, code_version=code_version)
-    work.store.record_export(merged.recorded_manifest, replace(provenance, rows=merged.samples))
+    recipe = plan.recipe
+    software = versions.library_versions()
+    folder = store.export_parts(recipe.name)
+    merged = merge_parts(plan, _shards_with_partition(recipe, instance), folder, software=software)
+    store.record_export(
+        merged.recorded_manifest,
+        Provenance(
+            asset="/".join(RecipeGraph(plan).export.path),
+            shard="",
+            recipe=recipe.name,
+            recipe_sha256=recipe.sha256,
+            code_version=versions.export_code_version(plan),
+            run_id=run_id,
+            rows=merged.samples,
+            versions=software,
+        ),
+    )
     return merged
 
 
@@ -565,7 +581,7 @@ def _evidence_asset(graph: RecipeGraph) -> dg.AssetsDefinition:
         required_resource_keys={"store"},
     )
     def evidence(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        with _failing_clearly():
+        with failing_clearly():
             from dj_assets.evidence import choose, evidence_folder, write_evidence
 
             work = _ShardWork(graph, context)
@@ -580,7 +596,7 @@ def _evidence_asset(graph: RecipeGraph) -> dg.AssetsDefinition:
     return evidence
 
 
-def _shards_with_partition(work: _ShardWork) -> list[str]:
+def _shards_with_partition(recipe: Recipe, instance: dg.DagsterInstance) -> list[str]:
     """Shards that belong into the final files: those of the dataset, in its order, that have a partition."""
-    registered = set(work.context.instance.get_dynamic_partitions(partitions_name(work.recipe.name)))
-    return [shard.key for shard in dataset_shards(work.recipe) if shard.key in registered]
+    registered = set(instance.get_dynamic_partitions(partitions_name(recipe.name)))
+    return [shard.key for shard in dataset_shards(recipe) if shard.key in registered]

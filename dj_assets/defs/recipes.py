@@ -11,21 +11,32 @@ import dagster as dg
 from dj_assets.defs.assets import broken_recipe_defs, build_recipe_defs
 from dj_assets.defs.project import recipe_paths, store_root
 from dj_assets.defs.resources import project_executor, project_resources
+from dj_assets.defs.sensors import abandoned_runs_sensor, automation_sensor, drops_sensor
+from dj_assets.defs.upkeep import retry_schedule, upkeep_defs
 from dj_assets.errors import RecipeError
-from dj_assets.plan import make_plan
+from dj_assets.plan import Plan, make_plan
 from dj_assets.recipe import load_recipe
 
 
 def build_project_defs(root: Path) -> dg.Definitions:
     """The assets of every recipe under `root/recipes`, with the resources and the executor that they share."""
     taken: dict[str, Path] = {}
-    parts = [_recipe_defs(path, taken) for path in recipe_paths(root)]
-    shared = dg.Definitions(resources=project_resources(store_root()), executor=project_executor())
-    return dg.Definitions.merge(shared, *parts)
+    plans: list[Plan] = []
+    parts = [_recipe_defs(path, taken, plans) for path in recipe_paths(root)]
+    is_watching = any(plan.recipe.settings.landing.watch for plan in plans)
+    shared = dg.Definitions(
+        resources=project_resources(store_root()),
+        executor=project_executor(),
+        sensors=[abandoned_runs_sensor(), *([automation_sensor(is_running=is_watching)] if plans else [])],
+    )
+    return dg.Definitions.merge(shared, upkeep_defs(plans), *parts)
 
 
-def _recipe_defs(path: Path, taken: dict[str, Path]) -> dg.Definitions:
-    """One file's assets, or the asset that shows its error. taken: names so far and the file that has each."""
+def _recipe_defs(path: Path, taken: dict[str, Path], plans: list[Plan]) -> dg.Definitions:
+    """One file's assets and what runs them by itself, or the asset that shows its error.
+
+    taken: names so far and the file that has each. plans: grows by the plan, where there is one.
+    """
     name = re.sub(r"[^A-Za-z0-9_]", "_", path.stem)
     try:
         plan = make_plan(load_recipe(path))
@@ -38,7 +49,11 @@ def _recipe_defs(path: Path, taken: dict[str, Path]) -> dg.Definitions:
                 file=str(path),
             )
         taken[name] = path
-        return build_recipe_defs(plan)
+        defs = build_recipe_defs(plan)
+        plans.append(plan)
+        return dg.Definitions.merge(
+            defs, dg.Definitions(sensors=[drops_sensor(plan)], schedules=[retry_schedule(plan)])
+        )
     except RecipeError as error:
         text = str(error)
     except Exception:

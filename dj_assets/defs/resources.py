@@ -76,14 +76,22 @@ def project_resources(root: Path | None = None) -> dict[str, Any]:
     }
 
 
+IN_PROCESS = "in_process"
+
+
+def executor_name() -> str:
+    """`DJ_ASSETS_EXECUTOR`, as given."""
+    return os.environ.get("DJ_ASSETS_EXECUTOR") or IN_PROCESS
+
+
 def project_executor() -> dg.ExecutorDefinition:
     """How a run's steps are executed: `DJ_ASSETS_EXECUTOR`, `in_process` (default) or `multiprocess`.
 
     In-process costs 1 s per run and keeps the passes of a shard one after the other. Multiprocess starts a process
     per step (about 3 s each), and lets CPU and GPU passes overlap where `short_circuit` is off.
     """
-    wanted = os.environ.get("DJ_ASSETS_EXECUTOR") or "in_process"
-    if wanted == "in_process":
+    wanted = executor_name()
+    if wanted == IN_PROCESS:
         return dg.in_process_executor
     if wanted == "multiprocess":
         # Nothing is preloaded: the fork server would otherwise hold torch for runs that only read headers.

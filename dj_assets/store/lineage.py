@@ -289,6 +289,20 @@ def affected_shards(root: Path, question: Question) -> list[Affected]:
         return ask.shards()
 
 
+def undecided_shards(root: Path, recipe: str, statuses: Collection[str]) -> dict[str, int]:
+    """Shards of a recipe that have samples undecided for one of these reasons, and how many. Empty where nothing was
+    decided yet. Raises `StoreError` for a damaged file."""
+    if not (root / "tables" / recipe / "verdicts").is_dir():
+        return {}
+    with _asking(root) as ask:
+        wanted = ", ".join(map(index.literal, statuses)) or "NULL"
+        found = ask.records(
+            f"SELECT shard, count(*) AS samples FROM {ask.select('verdicts', [f'tables/{recipe}/verdicts/*.parquet'])} "
+            f"WHERE outcome = 'undecided' AND status IN ({wanted}) GROUP BY ALL ORDER BY ALL"
+        )
+    return {row["shard"]: row["samples"] for row in found}
+
+
 # --- asking
 
 

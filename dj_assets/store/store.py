@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 
 from dj_assets.errors import Status, StoreError
 from dj_assets.samples import Sample, Shard
-from dj_assets.store import costs, files, identities, index, landings, ledger, measures, probes
+from dj_assets.store import costs, files, identities, index, landings, ledger, lineage, measures, probes
 from dj_assets.store import facts as facts_log
 from dj_assets.store.measures import MeasureInfo
 from dj_assets.store.rows import Fact, Provenance, Row, Verdict
@@ -190,6 +190,10 @@ class Store:
     def recall_identities(self, shard: Shard) -> identities.Known:
         """path → (content hash, bytes, modification time in ns) of the files that a shard's samples listed."""
         return identities.recall(self.root, shard)
+
+    def undecided_shards(self, recipe: str, statuses: Collection[Status]) -> dict[str, int]:
+        """Shards of a recipe that have samples undecided for one of these reasons, and how many."""
+        return lineage.undecided_shards(self.root, recipe, statuses)
 
     def remember_landing(self, recipe: str, text: str) -> str:
         """Keep what a recipe's sensor knows of its landing folder. Returns the name for `recall_landing`."""

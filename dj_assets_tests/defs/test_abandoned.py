@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 from dagster._core.test_utils import create_run_for_test
 
-from dj_assets.defs.abandoned import free_abandoned_runs, sign_of_life
+from dj_assets.defs.abandoned import free_abandoned_runs, show_life, sign_of_life
 
 HOLD_AND_WAIT = """
 import json, sys
@@ -54,6 +54,18 @@ def started_run(instance: dg.DagsterInstance, tags: dict[str, str]) -> str:
     return run.run_id
 
 
+SHOW_LIFE_AND_WAIT = """
+import sys
+from pathlib import Path
+import dagster as dg
+from dj_assets.defs.abandoned import show_life
+with dg.DagsterInstance.from_config(sys.argv[1]) as instance:
+    show_life(instance, instance.get_run_by_id(sys.argv[2]), Path(sys.argv[3]))
+    print("shown", flush=True)
+    sys.stdin.read()
+"""
+
+
 def holders(instance: dg.DagsterInstance) -> list[str]:
     return [slot.run_id for slot in instance.event_log_storage.get_concurrency_info("gpu").claimed_slots]
 
@@ -84,3 +96,28 @@ def test_runs_of_other_hosts_and_of_the_daemon_are_left_alone(
     started_run(kept_instance, {**tags, "dj_assets/host": "elsewhere"})
     started_run(kept_instance, {})
     assert free_abandoned_runs(kept_instance) == []
+
+
+def test_a_run_of_the_daemon_shows_life_too_and_its_repetition_is_not_taken_for_dead(
+    kept_instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    """Killed together with its code server, it stayed "started" for ever. A repetition has the tags of its parent."""
+    run_id = started_run(kept_instance, {})
+    asked = [sys.executable, "-c", SHOW_LIFE_AND_WAIT, str(tmp_path / "home"), run_id, str(tmp_path / "running")]
+    with subprocess.Popen(asked, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "shown\n"
+        assert free_abandoned_runs(kept_instance) == []
+        process.kill()
+    assert free_abandoned_runs(kept_instance) == [run_id]
+    assert holders(kept_instance) == []
+
+    dead = kept_instance.get_run_by_id(run_id)
+    assert dead is not None and dead.status == dg.DagsterRunStatus.FAILURE
+    inherited = {**dead.tags, "dagster/parent_run_id": run_id, "dagster/root_run_id": run_id}
+    repeated = create_run_for_test(
+        kept_instance, status=dg.DagsterRunStatus.STARTED, tags=inherited, parent_run_id=run_id, root_run_id=run_id
+    )
+    assert free_abandoned_runs(kept_instance) == []
+    show_life(kept_instance, repeated, tmp_path / "running")
+    shown = kept_instance.get_run_by_id(repeated.run_id)
+    assert shown is not None and shown.tags["dj_assets/alive"].endswith(f"{repeated.run_id}.lock")
