@@ -9,6 +9,7 @@ import dagster as dg
 
 from dj_assets.defs.abandoned import free_abandoned_runs
 from dj_assets.defs.partitions import shard_partitions
+from dj_assets.defs.resources import StoreResource
 from dj_assets.errors import DjAssetsError
 from dj_assets.plan import Plan
 
@@ -47,13 +48,12 @@ def drops_sensor(plan: Plan) -> dg.SensorDefinition:
         job_name=recipe.name,
         minimum_interval_seconds=landing.every_seconds,
         default_status=_status(landing.watch),
-        required_resource_keys={"store"},
         description=f"Looks for new and changed data drops in {recipe.dataset_path} and runs their shards.",
         tags={"dj_assets/recipe": recipe.name},
     )
-    def drops(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+    def drops(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SensorResult:
         try:
-            return _look(context, plan, context.resources.store.open())
+            return _look(context, plan, store.open())
         except DjAssetsError as error:
             raise dg.Failure(description=str(error)) from error
 

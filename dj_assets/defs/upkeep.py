@@ -11,6 +11,7 @@ import dagster as dg
 from dj_assets.defs.assets import merge_export
 from dj_assets.defs.failures import failing_clearly
 from dj_assets.defs.partitions import partitions_name
+from dj_assets.defs.resources import StoreResource
 from dj_assets.defs.retries import Wish
 from dj_assets.errors import DjAssetsError, Status
 from dj_assets.plan import Plan
@@ -35,14 +36,12 @@ def retry_schedule(plan: Plan) -> dg.ScheduleDefinition:
         job_name=name,
         cron_schedule=RETRY_AT,
         default_status=_status(plan),
-        required_resource_keys={"store"},
         description=f"Measures again what is undecided for {', '.join(MAY_PASS)}, and nothing else.",
         tags={"dj_assets/recipe": name},
     )
-    def retry(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        store: Store = context.resources.store.open()
+    def retry(context: dg.ScheduleEvaluationContext, store: StoreResource) -> Iterator[dg.RunRequest | dg.SkipReason]:
         with failing_clearly():
-            shards = store.undecided_shards(name, MAY_PASS)
+            shards = store.open().undecided_shards(name, MAY_PASS)
         registered = set(context.instance.get_dynamic_partitions(partitions_name(name)))
         wanted = [shard for shard in shards if shard in registered][:MOST_RETRIES]
         for shard in wanted:
