@@ -56,7 +56,8 @@ run_retries: {enabled: true, max_retries: 1, retry_on_asset_or_op_failure: false
 """The project's dagster.yaml with shorter intervals, and the instance's own storage in its DAGSTER_HOME."""
 
 IS_UP = """{
-  workspaceOrError { ... on Workspace { locationEntries { loadStatus } } }
+  workspaceOrError { ... on Workspace { locationEntries { loadStatus locationOrLoadError { __typename
+    ... on PythonError { message } } } } }
   instance { daemonHealth { allDaemonStatuses { daemonType required healthy } } }
 }"""
 
@@ -152,6 +153,8 @@ class LiveProject:
         except (urllib.error.URLError, OSError):
             return False
         entries = found["workspaceOrError"]["locationEntries"]
+        errors = [entry["locationOrLoadError"].get("message") for entry in entries if entry["locationOrLoadError"]]
+        assert not any(errors), errors
         daemons = found["instance"]["daemonHealth"]["allDaemonStatuses"]
         return all(entry["loadStatus"] == "LOADED" for entry in entries) and all(
             daemon["healthy"] for daemon in daemons if daemon["required"]

@@ -1,6 +1,5 @@
-"""`dagster-daemon` as it is, but for two intervals that are not settings: with those of production a backfill takes
-half a minute per look, of which it needs three. Run as `python -m
-dj_assets_tests.quick_daemon run -w workspace.yaml`."""
+"""`dagster-daemon` as it is, but for two intervals that cannot be set: it looks after backfills every 30 s, and needs
+three looks. Run as `python -m dj_assets_tests.quick_daemon run -w workspace.yaml`."""
 
 from __future__ import annotations
 

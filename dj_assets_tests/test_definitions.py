@@ -226,6 +226,12 @@ def test_loading_the_definitions_loads_nothing_heavy(tmp_path: Path) -> None:
     assert run_python(code, cwd=tmp_path) == "[]"
 
 
+def test_a_code_server_takes_the_definitions(tmp_path: Path) -> None:
+    """It refused all of them, because of a job and its op of the same name; reading the asset graph checks no names."""
+    write_recipes(tmp_path, good=GOOD, other=GOOD)
+    build_project_defs(tmp_path).get_repository_def().load_all_definitions()
+
+
 def test_dagster_dev_and_the_deployment_load_the_same_module_under_the_same_name() -> None:
     """Sensors and schedules are remembered under the location's name; with two names they would be forgotten."""
     tool = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["dg"]["project"]

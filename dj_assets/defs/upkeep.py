@@ -59,7 +59,7 @@ def retry_schedule(plan: Plan) -> dg.ScheduleDefinition:
 def tidy_job() -> dg.JobDefinition:
     """Merges small files of facts and removes what killed writers left; everything that `dj-assets gc` does unasked."""
 
-    @dg.op(name="merge_and_remove_files", required_resource_keys={"store"})
+    @dg.op(name="tidy_files", required_resource_keys={"store"})
     def tidy(context: dg.OpExecutionContext) -> None:
         from dj_assets.store import gc
 
@@ -81,7 +81,7 @@ def exports_job(plans: Sequence[Plan]) -> dg.JobDefinition:
     """Puts every recipe's export together from the parts of its shards, as each shard's run does: once more, in case
     that the last of them could not."""
 
-    @dg.op(name="merge_parts_of_exports", required_resource_keys={"store"})
+    @dg.op(name="merge_parts", required_resource_keys={"store"})
     def merge(context: dg.OpExecutionContext) -> None:
         store: Store = context.resources.store.open()
         failed = []
