@@ -15,7 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -58,17 +59,18 @@ process:
 
 @dataclass(frozen=True)
 class Shard:
-    """One shard's videos. first_line: of the manifest."""
+    """One shard's videos. first_line: of the manifest, which is `drop`."""
 
     number: int
     hashes: pa.Array
     paths: pa.Array
     sample_ids: pa.Array
     first_line: int
+    drop: str = "ds.jsonl"
 
     @property
     def key(self) -> str:
-        return f"ds.jsonl-{self.number:05d}"
+        return f"{self.drop.removesuffix('.jsonl')}-{self.number:05d}"
 
     def __len__(self) -> int:
         return len(self.hashes)
@@ -186,7 +188,7 @@ def samples_of(plan: Plan, shard: Shard) -> pa.Table:
         "recipe": repeated(plan.recipe.name, count),
         "shard": repeated(shard.key, count),
         "sample_id": shard.sample_ids,
-        "drop": repeated("ds.jsonl", count),
+        "drop": repeated(shard.drop, count),
         "line_number": pa.array(np.arange(shard.first_line, shard.first_line + count)),
         "record": pa.array(records),
         "videos": pa.ListArray.from_arrays(pa.array(np.arange(count + 1, dtype=np.int32)), structs),
@@ -199,12 +201,16 @@ def samples_of(plan: Plan, shard: Shard) -> pa.Table:
 
 def synthesise(plan: Plan, store: Store, num_videos: int) -> None:
     """The files that runs over every shard would have left: samples, facts, stats, ledger."""
+    write_shards(plan, store, shards(num_videos))
+
+
+def write_shards(plan: Plan, store: Store, every: Iterable[Shard]) -> None:
     rng = np.random.default_rng(SEED + 1)
     for step in plan.steps:
         params = json.loads(step.params.model_dump_json())
         info = MeasureInfo(step.operator.name, step.measure_id, step.operator.version, params, step.device)
         store.describe_measure(info)
-    for shard in shards(num_videos):
+    for shard in every:
         origin = Provenance(
             asset="samples",
             shard=shard.key,
@@ -230,7 +236,7 @@ def write_measured(
     origin = replace(origin, code_version=step.measure_id, rows=len(facts) * count, asset=f"stats/{step.key}")
     run = {"run_id": repeated(origin.run_id, count), "versions": repeated(origin.versions, count)}
     folder = facts_log.folder_of(store.root, step.operator.name, step.measure_id)
-    path = folder / f"{shard.number:032x}.parquet"
+    path = folder / f"{uuid.uuid4().hex}.parquet"
     files.write_table(path, FACTS, table(FACTS, [{**fact, **run} for fact in facts]), origin)
     place = {
         "recipe": repeated(plan.recipe.name, count),
@@ -326,7 +332,7 @@ def ask_kept(asked: Lookup) -> tuple[float, str]:
 
 def ask_shard(asked: Lookup) -> tuple[float, str]:
     """The way that a shard's run takes: rows as Python objects."""
-    key = f"ds.jsonl-{0:05d}"
+    key = f"ds-{0:05d}"
 
     def one() -> int:
         samples = asked.store.read_samples(asked.plan.recipe.name, key)
