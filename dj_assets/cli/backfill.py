@@ -80,14 +80,19 @@ def command(
         )
     assets = choose_assets(server.assets_of(name), only)
     partitions = server.partitions_of(assets)
+    if not partitions.keys:
+        raise RecipeError(
+            f"Dagster knows no partition of {name}",
+            allowed="a recipe whose shards are registered",
+            try_=f"dj-assets drops add {recipe}",
+            file="command line",
+        )
     states = states or ["missing", "failed"]
     if shards is not None or all_shards:
         keys = partitions.keys if shards is None else _choose_shards(recipe, partitions, shards)
-        wanted: Wanted = {asset: keys for asset in assets if keys}
+        wanted: Wanted = dict.fromkeys(assets, keys) if keys else {}
     else:
         wanted = find_wanted(assets, partitions, states)
-    if not partitions.keys:
-        print_lines(err, [f"{name} has no partitions yet: dj-assets drops add {recipe}"])
     if not wanted:
         print_lines(out, [f"nothing to do: of {counted(len(partitions.keys), 'shard')}, none is {' or '.join(states)}"])
         click.get_current_context().exit(OK)

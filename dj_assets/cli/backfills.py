@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dj_assets.cli.console import counted, print_lines
 from dj_assets.cli.exits import FAILED, OK
 from dj_assets.cli.interrupts import other_signals_as_ctrl_c
+from dj_assets.cli.webserver import Webserver, some
 from dj_assets.errors import DjAssetsError
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from dj_assets.cli.webserver import Webserver
 
 LOOK_EVERY_SECONDS = 1.0
 SAY_EVERY_SECONDS = 5.0
 SUCCESS = "COMPLETED_SUCCESS"
 ENDED = (SUCCESS, "COMPLETED", "COMPLETED_FAILED", "FAILED", "CANCELED")
 MOST_EVENTS = 1000
+MOST_SHOWN = 10
+"""Failed runs of which the reasons are told; all have them on the backfill's page."""
 
 PARENT_TAG = "dagster/parent_backfill_id"
 PARTITION_TAG = "dagster/partition"
@@ -37,7 +38,6 @@ class Backfill:
 
     id: str
     status: str
-    num_partitions: int
     recipes: tuple[str, ...]
     parent: str
     error: str
@@ -50,6 +50,11 @@ class Backfill:
     @property
     def has_failed(self) -> bool:
         return self.has_ended and (self.status not in (SUCCESS, "COMPLETED") or self.num_failed > 0)
+
+    @property
+    def num_partitions(self) -> int:
+        """Shards of the asset with the most; Dagster's own number is none where the assets differ."""
+        return max((wanted for _, _, wanted in self.progress.values()), default=0)
 
     @property
     def num_failed(self) -> int:
@@ -65,11 +70,11 @@ class Backfill:
 
 @dataclass(frozen=True)
 class FailedRun:
-    """partitions: what it was to make: one key, or a range. messages: of each step that failed."""
+    """partitions: what it was to make: one key, or a range. status: FAILURE or CANCELED."""
 
     run_id: str
     partitions: str
-    messages: tuple[str, ...]
+    status: str
 
 
 def find_backfill(server: Webserver, backfill_id: str) -> Backfill:
@@ -91,7 +96,6 @@ def _backfill(found: Mapping[str, Any]) -> Backfill:
     return Backfill(
         id=found["id"],
         status=found["status"],
-        num_partitions=found["numPartitions"] or 0,
         recipes=tuple(recipes),
         parent=next((tag["value"] for tag in found["tags"] if tag["key"] == PARENT_TAG), ""),
         error=((found["error"] or {}).get("message") or "").strip(),
@@ -147,32 +151,26 @@ def _tell_end(server: Webserver, out: Console, err: Console, backfill: Backfill)
     if not backfill.has_failed:
         print_lines(out, [f"backfill {backfill.id}: all done"])
         return OK
-    runs = list(find_failed_runs(server, backfill.id))
-    for run in runs:
-        print_lines(err, ["", f"partition {run.partitions} failed, run {run.run_id}:", *run.messages])
+    runs = find_failed_runs(server, backfill.id)
+    for run in runs[:MOST_SHOWN]:
+        print_lines(err, ["", f"partition {run.partitions} failed, run {run.run_id}:", *find_messages(server, run)])
     if backfill.error:
         print_lines(err, ["", backfill.error])
-    canceled = backfill.status == "CANCELED"
-    print_lines(
-        err,
-        [
-            "",
-            f"backfill {backfill.id} was canceled" if canceled else f"{counted(len(runs), 'run')} failed",
-            f"  try: mend it, then dj-assets retry-failed {backfill.id}",
-        ],
-    )
+    what = "was canceled" if backfill.status == "CANCELED" else f"failed in {counted(len(runs), 'run')}"
+    print_lines(err, ["", f"backfill {backfill.id} {what}: {some([run.partitions for run in runs]) or 'none started'}"])
+    print_lines(err, [f"  try: mend it, then dj-assets retry-failed {backfill.id}"])
     return FAILED
 
 
-def find_failed_runs(server: Webserver, backfill_id: str) -> Iterator[FailedRun]:
+def find_failed_runs(server: Webserver, backfill_id: str) -> list[FailedRun]:
     """The runs of a backfill that failed and were not retried by the daemon, oldest first."""
     [found] = server.ask(RUNS, id=backfill_id).values()
     retried = {run["parentRunId"] for run in found["runs"]}
-    for run in reversed(found["runs"]):
-        if run["status"] in ("FAILURE", "CANCELED") and run["runId"] not in retried:
-            messages = _messages(server, run["runId"]) if run["status"] == "FAILURE" else ["it was canceled"]
-            tags = {tag["key"]: tag["value"] for tag in run["tags"]}
-            yield FailedRun(run["runId"], _partitions(tags), tuple(messages))
+    return [
+        FailedRun(run["runId"], _partitions({tag["key"]: tag["value"] for tag in run["tags"]}), run["status"])
+        for run in reversed(found["runs"])
+        if run["status"] in ("FAILURE", "CANCELED") and run["runId"] not in retried
+    ]
 
 
 def _partitions(tags: Mapping[str, str]) -> str:
@@ -180,11 +178,13 @@ def _partitions(tags: Mapping[str, str]) -> str:
     return tags.get(PARTITION_TAG) or "...".join(ends) or "(unknown)"
 
 
-def _messages(server: Webserver, run_id: str) -> Sequence[str]:
+def find_messages(server: Webserver, failed: FailedRun) -> Sequence[str]:
     """`step: message` of each step that failed; else why the run did."""
+    if failed.status == "CANCELED":
+        return ["it was canceled"]
     steps, others, cursor = [], [], None
     while True:
-        [run] = server.ask(EVENTS, id=run_id, limit=MOST_EVENTS, cursor=cursor).values()
+        [run] = server.ask(EVENTS, id=failed.run_id, limit=MOST_EVENTS, cursor=cursor).values()
         for event in run["eventConnection"]["events"]:
             error = event.get("error") or {}
             if event["__typename"] == "ExecutionStepFailureEvent":
@@ -214,7 +214,7 @@ def launch(server: Webserver, query: str, **variables: Any) -> str:
     return str(found["backfillId"])
 
 
-_FIELDS = """id status isAssetBackfill numPartitions error { message } assetSelection { path } tags { key value }
+_FIELDS = """id status isAssetBackfill error { message } assetSelection { path } tags { key value }
   assetBackfillData { assetBackfillStatuses { ... on AssetPartitionsStatusCounts {
     assetKey { path } numPartitionsTargeted numPartitionsMaterialized numPartitionsFailed } } }"""
 

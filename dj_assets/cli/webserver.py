@@ -175,11 +175,14 @@ class Webserver:
         for node in nodes:
             keys = node["partitionKeys"]
             found = node["assetPartitionStatuses"]
+            at_work = set(found["materializingPartitions"])
             states[tuple(node["assetKey"]["path"])] = {
-                "missing": found["unmaterializedPartitions"],
+                "missing": [key for key in found["unmaterializedPartitions"] if key not in at_work],
                 "failed": found["failedPartitions"],
                 "stale": [
-                    key for key, state in zip(keys, node["staleStatusByPartition"], strict=True) if state == "STALE"
+                    key
+                    for key, state in zip(keys, node["staleStatusByPartition"], strict=True)
+                    if state == "STALE" and key not in at_work
                 ],
             }
         return Partitions(tuple(keys), states)
@@ -265,6 +268,6 @@ ERRORS = "{ assetNodes { assetKey { path } metadataEntries { label ... on TextMe
 
 PARTITIONS = """query ($assets: [AssetKeyInput!]) { assetNodes(assetKeys: $assets) {
   assetKey { path } partitionKeys staleStatusByPartition
-  assetPartitionStatuses { ... on DefaultPartitionStatuses { failedPartitions unmaterializedPartitions } } } }"""
+  assetPartitionStatuses { ... on DefaultPartitionStatuses { failedPartitions unmaterializedPartitions materializingPartitions } } } }"""
 
 DAEMON = "{ instance { daemonHealth { allDaemonStatuses { daemonType healthy } } } }"

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -102,6 +105,23 @@ def test_a_changed_bound_is_stale_until_its_assets_are_made_again_and_stats_are_
     assert "samples" not in result.stdout
     assert kept(live) == ["clip1.mp4", "clip2.mp4"]
     assert live.dj_assets("stale", "--exit-code").exit_code == 0
+
+
+def test_ctrl_c_ends_the_waiting_and_not_the_backfill(live: LiveProject) -> None:
+    arguments = [sys.executable, "-c", "from dj_assets.cli import main; main()", "backfill", "clips", "--all", "--wait"]
+    with subprocess.Popen(
+        [*arguments, "--only", "samples"], cwd=live.folder, env=live.environment, stderr=subprocess.PIPE, text=True
+    ) as waiting:
+        assert waiting.stderr is not None
+        assert waiting.stderr.readline() == "samples 0/2\n"
+        waiting.send_signal(signal.SIGINT)
+        said = waiting.stderr.read()
+    assert waiting.returncode == 130 and "goes on; its page can stop it: " in said
+    backfill_id = said.rpartition("/")[2].strip()
+    query = "query ($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status } } }"
+    live.wait_for(
+        lambda: live.graphql(query, id=backfill_id)["partitionBackfillOrError"]["status"] == "COMPLETED_SUCCESS"
+    )
 
 
 def test_assets_with_different_shards_are_one_backfill(live: LiveProject) -> None:
@@ -219,7 +239,7 @@ def test_ranges_go_by_the_order_of_registration() -> None:
 
 def test_the_last_failed_backfill_is_one_that_was_not_retried() -> None:
     def backfill(id_: str, status: str, parent: str = "") -> Backfill:
-        return Backfill(id_, status, 1, ("clips",), parent, "", {})
+        return Backfill(id_, status, ("clips",), parent, "", {})
 
     first, retry = backfill("first", "COMPLETED_FAILED"), backfill("retry", "COMPLETED_FAILED", "first")
     assert last_failed([retry, first]) == retry
