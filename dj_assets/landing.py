@@ -95,9 +95,10 @@ def look(recipe: Recipe) -> list[Arrival]:
 
 
 def _arrival(source: Source, marker: str) -> Arrival | None:
-    """None where it went while we looked."""
+    """None where it went while we looked. A folder of videos is no drop here, or it would become one when the last
+    manifest in it is withdrawn."""
     if source.path.is_dir():
-        return _folder_arrival(source.path, [source], marker)
+        return _folder_arrival(source.path, [], marker)
     try:
         info = source.path.stat()
     except FileNotFoundError:
@@ -128,6 +129,8 @@ def _folder_arrival(folder: Path, sources: Sequence[Source], marker: str) -> Arr
 
 def why_wait(arrival: Arrival, landing: Landing, now_ns: int) -> str:
     """Why a drop is not complete yet; empty where it is."""
+    if not arrival.sources and landing.drops == "manifests":
+        return "videos without a manifest, which landing.drops: folders would take"
     if not arrival.sources:
         return f"no manifest and no videos among {arrival.num_files} files" if arrival.num_files else "empty"
     if landing.complete == "renamed":

@@ -43,6 +43,7 @@ def write_recipes(root: Path, **texts: str) -> None:
 
 
 def asset_names(defs: dg.Definitions) -> set[str]:
+    defs.get_repository_def().load_all_definitions()  # as a code server does: ops and jobs may not share a name
     return {key.to_user_string() for key in defs.resolve_asset_graph().get_all_asset_keys()}
 
 

@@ -131,6 +131,16 @@ def test_a_landing_folder_may_be_empty(folder: Path) -> None:
     assert tick(recipe(folder, drops="folders")).known == {}
 
 
+def test_videos_without_a_manifest_are_no_drop_of_manifests(folder: Path) -> None:
+    """When the only manifest was withdrawn, the videos beside it became a data drop, and ran."""
+    (folder / "a.mp4").touch()
+    found = tick(recipe(folder))
+    assert (found.runs, found.waiting) == (
+        (),
+        {"landing": "videos without a manifest, which landing.drops: folders would take"},
+    )
+
+
 # --- complete or not
 
 

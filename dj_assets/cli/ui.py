@@ -135,6 +135,9 @@ def _register_shards(instance: object) -> Iterator[str]:
     for path in recipe_paths(project_root()):
         try:
             plan = make_plan(load_recipe(path))
+            if plan.recipe.settings.landing.watch:  # what has landed may not be complete yet
+                yield f"{plan.recipe.name}: its sensor looks at {plan.recipe.dataset_path}"
+                continue
             shards = register_shards(instance, plan)  # type: ignore[arg-type]
         except RecipeError as error:
             yield f"warning: {path.name}: {error.one_line()}"

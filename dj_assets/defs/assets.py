@@ -18,7 +18,7 @@ from dj_assets.defs.abandoned import show_life
 from dj_assets.defs.automation import follows_its_inputs
 from dj_assets.defs.failures import failing_clearly
 from dj_assets.defs.partitions import dataset_shards, find_shard, partitions_name, shard_partitions
-from dj_assets.defs.progress import ProgressLog
+from dj_assets.defs.progress import ProgressLog, ShardLog
 from dj_assets.defs.resources import CPU_POOL, GPU_POOL, IN_PROCESS, executor_name
 from dj_assets.errors import StoreError
 from dj_assets.plan import Pass, Plan, Step
@@ -147,6 +147,7 @@ class _ShardWork:
         self.wish = retries.wish_of(context.run.tags)
         if executor_name() == IN_PROCESS:
             show_life(context.instance, context.run, self.store.root / "running")
+        self.log = ShardLog(context.log, recipe=self.recipe.name, shard=self.shard_key, run_id=context.run.run_id)
         self._started_seconds = time.perf_counter()
 
     @property
@@ -178,7 +179,7 @@ class _ShardWork:
         try:
             return self._read_table(step, samples)
         except StoreError as error:
-            self.context.log.info(f"measuring without {step.key}: {error.one_line()}")
+            self.log.info(f"measuring without {step.key}: {error.one_line()}")
             return None
 
     def read_earlier_table(self, step: Step) -> list[Row]:
@@ -328,7 +329,7 @@ def _pass_assets(graph: RecipeGraph, pass_: Pass) -> dg.AssetsDefinition:
             work = _ShardWork(graph, context)
             samples = work.read_samples()
             steps = [step for step in pass_.steps if graph.stats(step) in context.selected_asset_keys]
-            progress = ProgressLog(context.log)
+            progress = ProgressLog(work.log)
             result = _measure(work, pass_, steps, samples, progress)
             for step in steps:
                 if step.key in result.tables:

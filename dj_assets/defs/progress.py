@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 Listener = Callable[["Progress"], None]
 
 LOG_EVERY_SECONDS = 5.0
+RUN_DIGITS = 8
 
 # Dagster builds assets and resources anew for each run, so a listener cannot be handed to them as an argument.
 _listener: ContextVar[Listener | None] = ContextVar("dj_assets_progress_listener", default=None)
@@ -49,6 +50,20 @@ def seconds_text(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+class ShardLog:
+    """A run's log in which every line says whose it is: `recipe=clips shard=ds-00000 run=1a2b3c4d cpu: 3 of 9 …`."""
+
+    def __init__(self, log: Any, *, recipe: str, shard: str, run_id: str) -> None:
+        self._log = log
+        self._whose = f"recipe={recipe} shard={shard} run={run_id[:RUN_DIGITS]}"
+
+    def info(self, message: str) -> None:
+        self._log.info(f"{self._whose} {message}")
+
+    def warning(self, message: str) -> None:
+        self._log.warning(f"{self._whose} {message}")
 
 
 class ProgressLog:
