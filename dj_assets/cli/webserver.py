@@ -268,6 +268,7 @@ ERRORS = "{ assetNodes { assetKey { path } metadataEntries { label ... on TextMe
 
 PARTITIONS = """query ($assets: [AssetKeyInput!]) { assetNodes(assetKeys: $assets) {
   assetKey { path } partitionKeys staleStatusByPartition
-  assetPartitionStatuses { ... on DefaultPartitionStatuses { failedPartitions unmaterializedPartitions materializingPartitions } } } }"""
+  assetPartitionStatuses { ... on DefaultPartitionStatuses {
+    failedPartitions unmaterializedPartitions materializingPartitions } } } }"""
 
 DAEMON = "{ instance { daemonHealth { allDaemonStatuses { daemonType healthy } } } }"
