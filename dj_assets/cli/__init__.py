@@ -10,7 +10,24 @@ import traceback
 import click
 
 from dj_assets import __version__
-from dj_assets.cli import check, demo, drops, gc, lineage, plan, process, rebuild, rerun, sql, ui, why
+from dj_assets.cli import (
+    backfill,
+    check,
+    demo,
+    drops,
+    gc,
+    lineage,
+    plan,
+    process,
+    rebuild,
+    reload,
+    rerun,
+    retry_failed,
+    sql,
+    stale,
+    ui,
+    why,
+)
 from dj_assets.cli.exits import CANNOT_BE_RIGHT, EXIT_CODES, FAILED, INTERRUPTED
 from dj_assets.cli.verbosity import is_verbose, verbose_option
 from dj_assets.errors import DjAssetsError, RecipeError, RecipeErrors
@@ -85,6 +102,8 @@ def command_line() -> None:
 
 
 for module in (process, plan, why, lineage, sql, rerun, rebuild, check, drops, gc, ui, demo):
+    command_line.add_command(module.command)
+for module in (backfill, retry_failed, stale, reload):  # over the web interface that `ui` starts
     command_line.add_command(module.command)
 
 

@@ -128,3 +128,14 @@ def register_shards(instance: dg.DagsterInstance, plan: Plan) -> list[str]:
             ", ".join(changes.vanished[:SHOWN_KEYS]) + (", …" if len(changes.vanished) > SHOWN_KEYS else ""),
         )
     return list(changes.current)
+
+
+def registered_shards(instance: dg.DagsterInstance, plan: Plan) -> list[str]:
+    """The keys of a recipe's partitions, in the order of their adding."""
+    return list(instance.get_dynamic_partitions(partitions_name(plan.recipe.name)))
+
+
+def forget_shards(instance: dg.DagsterInstance, plan: Plan, keys: Sequence[str]) -> None:
+    """Delete partitions. What was recorded of them stays in the event log, and their tables in the store."""
+    for key in keys:
+        instance.delete_dynamic_partition(partitions_name(plan.recipe.name), key)
