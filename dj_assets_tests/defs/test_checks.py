@@ -223,3 +223,21 @@ def test_stats_show_a_histogram_quantiles_costs_and_where_their_columns_come_fro
     assert [(dep.asset_key, dep.column_name) for dep in lineage["value"]] == [(graph.samples, "videos")]
     verdicts = figures(instance, graph.filtered, "ds-00000")["dagster/column_lineage"].deps_by_column
     assert [dep.asset_key for dep in verdicts["values"]] == [graph.stats(plan.steps[0])]
+
+
+def test_a_shard_unlike_the_five_before_it_warns_and_is_exported_all_the_same(
+    tmp_path: Path, instance: dg.DagsterInstance, fake_measure: FakeMeasure
+) -> None:
+    write_manifest(tmp_path, 240)
+    fake_measure.value = lambda step, sample: 3.0 if int(sample.rsplit(":", 1)[1]) > 200 else 100.0
+    plan = make_test_plan(tmp_path, shard_size=40, steps={DURATION: {"min_duration": 10}})
+    report = run_recipe(plan, instance=instance, store_root=tmp_path / "store")
+    assert report.success and len(report.shards) == 6
+    failed = {
+        (shard.shard_key, check.check_name, check.severity)
+        for shard in report.shards
+        for event in instance.all_logs(shard.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+        if event.dagster_event and not (check := event.dagster_event.asset_check_evaluation_data).passed
+    }
+    names = (checks.MEDIANS_AS_USUAL, checks.KEEP_RATE_AS_USUAL, checks.SOMETHING_KEPT)
+    assert failed == {("ds-00005", name, dg.AssetCheckSeverity.WARN) for name in names}
