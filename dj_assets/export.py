@@ -450,6 +450,30 @@ def _read_part(path: Path, plan_id: str) -> _Part | Literal["stale"] | None:
     return _Part(path, summary, origin, sections)
 
 
+def lines_of_part(plan: Plan, shard_key: str, folder: Path) -> dict[str, int]:
+    """Lines of a shard's part as they stand in the file: `kept`, and each outcome in the dropped section.
+
+    `kept` holds undecided samples too, where the recipe keeps those. Raises `StoreError` where there is no such part.
+    """
+    found = _read_part(_part_path(folder, shard_key), _plan_id(plan))
+    if not isinstance(found, _Part):
+        raise StoreError(
+            f"shard {shard_key} has no part of this export in {folder}",
+            allowed="a part that write_part has written",
+            try_="materialize the export of this shard",
+        )
+    is_parquet = plan.recipe.export_type == "parquet"
+    kept = found.table().num_rows if is_parquet else sum(1 for _ in found.lines("kept"))
+    left = Counter(json.loads(line)[VERDICT_FIELD]["outcome"] for line in found.lines("dropped"))
+    return {"kept": kept, **left}
+
+
+def withdraw_part(shard_key: str, folder: Path) -> None:
+    """Take a shard's part away, so that the next merge lacks its samples and names it as missing."""
+    with _locked(folder, ".lock"):
+        _part_path(folder, shard_key).unlink(missing_ok=True)
+
+
 def _total(summaries: Sequence[PartSummary]) -> PartSummary:
     dropped: Counter[str] = Counter()
     undecided: Counter[str] = Counter()

@@ -102,7 +102,7 @@ def test_specs(tmp_path: Path) -> None:
             "parents": ["good/samples"],
             "kinds": ["header", "parquet"],
             "tags": {**recipe, "dj_assets/operator": duration, "dj_assets/compute": "header"},
-            "checks": ["rows_equal_videos"],
+            "checks": ["medians_like_other_shards", "numbers_in_stated_range", "rows_equal_videos"],
             "pools": ["cpu"],
             "columns": True,
         },
@@ -111,7 +111,7 @@ def test_specs(tmp_path: Path) -> None:
             "parents": ["good/samples", f"good/stats/{duration}"],
             "kinds": ["gpu", "parquet"],
             "tags": {**recipe, "dj_assets/operator": ocr, "dj_assets/compute": "gpu"},
-            "checks": ["rows_equal_videos"],
+            "checks": ["medians_like_other_shards", "numbers_in_stated_range", "rows_equal_videos"],
             "pools": ["gpu"],
             "columns": True,
         },
@@ -120,7 +120,13 @@ def test_specs(tmp_path: Path) -> None:
             "parents": ["good/samples", f"good/stats/{duration}", f"good/stats/{ocr}"],
             "kinds": ["parquet"],
             "tags": recipe,
-            "checks": ["nothing_skipped_in_vain", "verdicts_equal_samples"],
+            "checks": [
+                "few_undecided",
+                "keep_rate_like_other_shards",
+                "nothing_skipped_in_vain",
+                "something_kept",
+                "verdicts_equal_samples",
+            ],
             "pools": [],
             "columns": True,
         },
@@ -129,11 +135,21 @@ def test_specs(tmp_path: Path) -> None:
             "parents": ["good/filtered"],
             "kinds": ["json"],
             "tags": recipe,
-            "checks": ["export_lines_equal_samples"],
+            "checks": ["export_lines_equal_samples", "export_lines_equal_verdicts"],
             "pools": [],
             "columns": False,
         },
     }
+
+
+def test_owners_and_the_code_behind_each_step(tmp_path: Path) -> None:
+    write_recipes(tmp_path, good=GOOD + "dj_assets:\n  owners: [video@example.org, 'team:video']\n")
+    graph = build_project_defs(tmp_path).resolve_asset_graph()
+    assert {tuple(graph.get(key).owners) for key in graph.get_all_asset_keys()} == {("video@example.org", "team:video")}
+    node = graph.get(dg.AssetKey(["good", "stats", "video_duration_filter"]))
+    references = node.metadata["dagster/code_references"].code_references
+    assert [Path(one.file_path).name for one in references] == ["good.yaml", "video_duration_filter.py"]
+    assert [one.line_number for one in references] == [4, None]
 
 
 def test_descriptions_show_the_step_as_the_recipe_spells_it(tmp_path: Path) -> None:
@@ -221,7 +237,8 @@ def test_loading_the_definitions_loads_nothing_heavy(tmp_path: Path) -> None:
     code = (
         "import sys; from dj_assets.definitions import defs; "
         "assert len(defs.resolve_asset_graph().get_all_asset_keys()) == 5; "
-        "print([name for name in ('torch', 'easyocr', 'cv2', 'av', 'duckdb', 'pyarrow') if name in sys.modules])"
+        "heavy = ('torch', 'easyocr', 'cv2', 'av', 'duckdb', 'pyarrow', 'matplotlib'); "
+        "print([name for name in heavy if name in sys.modules])"
     )
     assert run_python(code, cwd=tmp_path) == "[]"
 

@@ -22,7 +22,7 @@ import pytest
 
 from dj_assets.decide import decide
 from dj_assets.errors import RecipeError, StoreError
-from dj_assets.export import ExportResult, merge_parts, output_paths, write_part
+from dj_assets.export import ExportResult, lines_of_part, merge_parts, output_paths, withdraw_part, write_part
 from dj_assets.operators._contract import Stat
 from dj_assets.plan import Plan, StatRange
 from dj_assets.samples import Sample, cut_shards, find_drops, loads_record, read_shard
@@ -438,6 +438,24 @@ def test_verdicts_of_other_samples_are_a_bug(parts: Path) -> None:
             write_part(plan, "ds-00000", samples, wrong, tables, parts)
     with pytest.raises(ValueError, match="no row for"):
         write_part(plan, "ds-00000", samples, verdicts, {MOTION.key: tables[MOTION.key][:1]}, parts)
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_the_lines_of_a_part_are_counted_in_its_file(out: Path, parts: Path, suffix: str) -> None:
+    plan = a_plan(MOTION, export_path=out.with_suffix(f".{suffix}"))
+    put(plan, "ds-00000", numbered(1, 4), [3.0, 1.0, None, 5.0], parts)
+    assert lines_of_part(plan, "ds-00000", parts) == {"kept": 2, "dropped": 1, "undecided": 1}
+
+
+def test_a_part_that_is_withdrawn_is_missing_from_the_export(out: Path, parts: Path) -> None:
+    plan = a_plan(MOTION, export_path=out)
+    put(plan, "ds-00000", numbered(1, 1), [3.0], parts)
+    put(plan, "ds-00001", numbered(2, 1), [3.0], parts)
+    withdraw_part("ds-00001", parts)
+    result = merge_parts(plan, ["ds-00000", "ds-00001"], parts)
+    assert (result.kept, result.missing_shards) == (1, ("ds-00001",))
+    with pytest.raises(StoreError, match="has no part"):
+        lines_of_part(plan, "ds-00001", parts)
 
 
 def test_a_damaged_part_is_said_and_replaces_nothing(out: Path, parts: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dj_assets.errors import STATUSES, BadOption, RecipeError, RecipeErrors
-from dj_assets.recipe import Landing, Limits, Recipe, Settings, load_recipe
+from dj_assets.recipe import Checks, Landing, Limits, Recipe, Settings, load_recipe
 from dj_assets.recipe.keys import KEYS, Key, Kind
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -215,6 +215,31 @@ def test_our_own_settings(load: Load) -> None:
     assert (recipe.settings.evidence.kept, recipe.settings.evidence.dropped) == (0, 2)
 
 
+def test_owners_and_checks(load: Load) -> None:
+    settings = load(
+        SMALL + "dj_assets:\n  owners: [a.b@example.org, 'team:video data']\n  checks: {max_undecided_share: 0}\n"
+    ).settings
+    assert settings.owners == ("a.b@example.org", "team:video data")
+    assert settings.checks == Checks(max_undecided_share=0)
+
+
+@pytest.mark.parametrize(
+    ("lines", "option", "words"),
+    [
+        pytest.param("owners: [bob]", "dj_assets.owners", "'bob' is neither", id="a bare name"),
+        pytest.param("owners: ['team:']", "dj_assets.owners", "'team:' is neither", id="a team without a name"),
+        pytest.param("owners: ['a@b']", "dj_assets.owners", "'a@b' is neither", id="no domain"),
+        pytest.param("owners: a@b.org", "dj_assets.owners", "email addresses, or team:name", id="not a list"),
+        pytest.param("checks: {max_drift: 0}", "dj_assets.checks.max_drift", "greater than 0", id="no drift at all"),
+        pytest.param("checks: {max_undecided_share: 5}", "dj_assets.checks.max_undecided_share", "1", id="percent"),
+    ],
+)
+def test_owners_and_checks_that_cannot_be_meant(load: Load, lines: str, option: str, words: str) -> None:
+    error = error_of(load, f"{SMALL}dj_assets:\n  {lines}\n")
+    assert error.option == option
+    assert words in (error.allowed or "")
+
+
 def test_dataset_with_one_local_source_is_its_path(load: Load) -> None:
     recipe = load("dataset:\n  configs:\n    - {type: local, path: a.jsonl, weight: 1.0}\nprocess: [a]\n")
     assert recipe.dataset_path == Path.cwd() / "a.jsonl"
@@ -283,8 +308,9 @@ def test_the_documentation_says_what_becomes_of_every_key() -> None:
         *Settings.model_fields,
         *(f"limits.{name}" for name in Limits.model_fields),
         *(f"landing.{name}" for name in Landing.model_fields),
+        *(f"checks.{name}" for name in Checks.model_fields),
     ]:
-        assert name in ("limits", "evidence", "landing") or f"| `{name}` |" in text, name
+        assert name in ("limits", "evidence", "landing", "checks") or f"| `{name}` |" in text, name
 
 
 def test_the_glossary_explains_every_status() -> None:

@@ -5,7 +5,7 @@
 import time
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -126,6 +126,11 @@ class RecipeGraph:
     def tags(self) -> dict[str, str]:
         return {"dj_assets/recipe": self.name}
 
+    @property
+    def owners(self) -> list[str]:
+        """Whom the assets belong to, as the recipe says."""
+        return list(self.plan.recipe.settings.owners)
+
     def earlier_steps(self, pass_: Pass) -> list[Step]:
         """Steps whose drops spare this pass work; none where every stat is wanted of every video."""
         if not self.plan.recipe.settings.short_circuit:
@@ -197,6 +202,9 @@ class _ShardWork:
         rows = self.store.read_stats(self.recipe.name, step.key, self.shard_key)
         if checks.measured_other_videos(step, samples, rows):
             raise self._outdated(asset, "was measured on other videos")
+        if outside := checks.outside_range(step, rows):
+            # The check has blocked its own run; this keeps the table out of every other one.
+            raise self._outdated(asset, f"has {len(outside)} numbers that cannot be, {outside[0]} the first")
         return rows
 
     def read_verdicts(self, samples: Sequence[Sample]) -> list[Verdict]:
@@ -245,6 +253,7 @@ def _samples_asset(graph: RecipeGraph) -> dg.AssetsDefinition:
         "which file, which bytes, or why it cannot be opened.",
         kinds={"parquet", "video"},
         tags=graph.tags,
+        owners=graph.owners,
         metadata={
             **metadata.recipe_metadata(recipe),
             "dataset": dg.MetadataValue.path(str(recipe.dataset_path)),
@@ -316,7 +325,7 @@ def _pass_assets(graph: RecipeGraph, pass_: Pass) -> dg.AssetsDefinition:
     @dg.multi_asset(
         name=f"{graph.name}__measure_{pass_.compute}",
         specs=[_stats_spec(graph, pass_, step) for step in pass_.steps],
-        check_specs=[checks.rows_are_videos(graph.stats(step)) for step in pass_.steps],
+        check_specs=[spec for step in pass_.steps for spec in _stats_checks(graph, step)],
         group_name=graph.name,
         partitions_def=graph.partitions,
         can_subset=True,
@@ -340,6 +349,15 @@ def _pass_assets(graph: RecipeGraph, pass_: Pass) -> dg.AssetsDefinition:
     return measure
 
 
+def _stats_checks(graph: RecipeGraph, step: Step) -> list[dg.AssetCheckSpec]:
+    asset = graph.stats(step)
+    return [
+        checks.rows_are_videos(asset),
+        checks.numbers_in_range(asset, step),
+        checks.medians_as_usual(asset, graph.plan.recipe.settings.checks),
+    ]
+
+
 def _stats_spec(graph: RecipeGraph, pass_: Pass, step: Step) -> dg.AssetSpec:
     source = metadata.source_of(graph.plan, step)
     return dg.AssetSpec(
@@ -350,13 +368,14 @@ def _stats_spec(graph: RecipeGraph, pass_: Pass, step: Step) -> dg.AssetSpec:
         automation_condition=follows_its_inputs(),
         description=metadata.step_description(graph.plan, step),
         kinds={"parquet", step.operator.compute},
+        owners=graph.owners,
         tags={
             **graph.tags,
             "dj_assets/operator": step.operator.name,
             "dj_assets/compute": step.operator.compute,
         },
         metadata={
-            **metadata.recipe_metadata(graph.plan.recipe, line=source.line),
+            **metadata.recipe_metadata(graph.plan.recipe, line=source.line, operator=step.operator),
             "measure_id": step.measure_id,
             "params": dg.MetadataValue.json(step.params.canonical()),
             "unit": ", ".join(f"{stat.name}: {stat.unit}" for stat in step.operator.stats),
@@ -413,11 +432,25 @@ def _stats_written(
         asset_key=asset,
         metadata={
             **metadata.stats_figures(step, rows, result, num_videos=num_videos),
+            **metadata.histograms(step, rows),
+            "dagster/column_lineage": metadata.stats_lineage(work.graph.samples),
             **metadata.path_figures({"table": path}),
         },
         data_version=dg.DataVersion(versions.table_version(rows)),
-        check_results=[checks.check_rows(asset, step, samples, rows)] if asset in checked else [],
+        check_results=_stats_checked(work, step, samples, rows) if asset in checked else [],
     )
+
+
+def _stats_checked(
+    work: _ShardWork, step: Step, samples: Sequence[Sample], rows: Sequence[Row]
+) -> list[dg.AssetCheckResult]:
+    asset, recipe = work.graph.stats(step), work.recipe
+    others = work.store.numbers_of_others(recipe.name, step.key, code_version=step.measure_id, but_not=[work.shard_key])
+    return [
+        checks.check_rows(asset, step, samples, rows),
+        checks.check_range(asset, step, rows),
+        checks.check_medians(asset, step, rows, others, recipe.settings.checks),
+    ]
 
 
 def _raise_errors(errors: Mapping[str, Exception]) -> None:
@@ -447,22 +480,48 @@ def _filtered_asset(graph: RecipeGraph) -> dg.AssetsDefinition:
         description=metadata.filtered_description(plan),
         kinds={"parquet"},
         tags=graph.tags,
+        owners=graph.owners,
         metadata={
             **metadata.recipe_metadata(plan.recipe),
             "bounds_id": plan.bounds_id,
             "dagster/column_schema": metadata.column_schema(VERDICTS),
         },
-        check_specs=[checks.one_verdict_each(graph.filtered), checks.nothing_skipped_in_vain(graph.filtered)],
+        check_specs=[
+            checks.one_verdict_each(graph.filtered),
+            checks.nothing_skipped_in_vain(graph.filtered),
+            checks.few_undecided(graph.filtered, plan.recipe.settings.checks),
+            checks.something_kept(graph.filtered),
+            checks.keep_rate_as_usual(graph.filtered, plan.recipe.settings.checks),
+        ],
         required_resource_keys={"store"},
         backfill_policy=MANY_SHARDS_A_RUN,
     )
     def filtered(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         with failing_clearly():
             done, failed = batches.each_shard(context, lambda key: _decided(_ShardWork(graph, context, key)))
+            done = _keep_rates_compared(graph, context.resources.store.open(), done)
             _refresh_index(context)
             return batches.reported(context, graph.filtered, done, failed)
 
     return filtered
+
+
+def _keep_rates_compared(
+    graph: RecipeGraph, store: "Store", done: Mapping[str, batches.Done]
+) -> dict[str, batches.Done]:
+    """The shards of a run with the check of their keep rates; few files are read, however many shards there are."""
+    others = store.outcomes_of_others(graph.name, code_version=graph.plan.bounds_id, but_not=done)
+    results = checks.check_keep_rates(
+        graph.filtered,
+        {key: (one.metadata["kept"], one.metadata["rows"]) for key, one in done.items()},
+        {key: (outcomes["kept"], outcomes.total()) for key, outcomes in others.items()},
+        graph.plan.recipe.settings.checks,
+    )
+    found = dict(results)
+    return {
+        key: replace(one, check_results=[*one.check_results, *([found[key]] if key in found else [])])
+        for key, one in done.items()
+    }
 
 
 def _decided(work: _ShardWork) -> batches.Done:
@@ -477,10 +536,18 @@ def _decided(work: _ShardWork) -> batches.Done:
     return batches.Done(
         metadata={
             **metadata.verdict_figures(plan, verdicts, summary, seconds=work.seconds),
+            "dagster/column_lineage": metadata.verdicts_lineage(
+                work.graph.samples, [work.graph.stats(step) for step in plan.steps]
+            ),
             **metadata.path_figures({"table": path}),
         },
         data_version=versions.verdicts_version(samples, tables, verdicts),
-        check_results=[checks.check_verdicts(asset, samples, verdicts), checks.check_skips(asset, verdicts)],
+        check_results=[
+            checks.check_verdicts(asset, samples, verdicts),
+            checks.check_skips(asset, verdicts),
+            checks.check_undecided(asset, summary, plan.recipe.settings.checks),
+            checks.check_kept(asset, summary),
+        ],
     )
 
 
@@ -499,11 +566,12 @@ def _export_asset(graph: RecipeGraph) -> dg.AssetsDefinition:
         "reason. Each shard adds its part; the files hold the parts of all shards.",
         kinds={"parquet" if recipe.export_type == "parquet" else "json"},
         tags=graph.tags,
+        owners=graph.owners,
         metadata={
             **metadata.recipe_metadata(recipe),
             "export_path": dg.MetadataValue.path(str(recipe.export_path)),
         },
-        check_specs=[checks.lines_are_samples_out(graph.export)],
+        check_specs=[checks.lines_are_samples_out(graph.export), checks.lines_are_verdicts(graph.export)],
         required_resource_keys={"store"},
         backfill_policy=MANY_SHARDS_A_RUN,
     )
@@ -516,9 +584,9 @@ def _export_asset(graph: RecipeGraph) -> dg.AssetsDefinition:
             done = {
                 key: batches.Done(
                     metadata.export_figures(part, merged, seconds=seconds),
-                    check_results=[checks.check_lines_written(graph.export, part, num_samples=num_samples)],
+                    check_results=results,
                 )
-                for key, (part, num_samples, seconds) in parts.items()
+                for key, (part, results, seconds) in parts.items()
                 if merged is not None
             }
             return batches.reported(context, graph.export, done, failed)
@@ -526,16 +594,24 @@ def _export_asset(graph: RecipeGraph) -> dg.AssetsDefinition:
     return export
 
 
-def _part_written(work: _ShardWork) -> "tuple[PartSummary, int, float]":
-    """(what one shard adds to the export, number of its samples, seconds)."""
-    from dj_assets.export import write_part
+def _part_written(work: _ShardWork) -> "tuple[PartSummary, list[dg.AssetCheckResult], float]":
+    """(what one shard adds to the export, its checks, seconds). A part that fails one is withdrawn again."""
+    from dj_assets.export import lines_of_part, withdraw_part, write_part
 
     samples = work.read_samples()
     verdicts = work.read_verdicts(samples)
     tables = work.read_tables(samples)
     folder = work.store.export_parts(work.recipe.name)
     part = write_part(work.plan, work.shard_key, samples, verdicts, tables, folder)
-    return part, len(samples), work.seconds
+    asset, keeps_undecided = work.graph.export, work.recipe.settings.on_undecided == "keep"
+    lines = lines_of_part(work.plan, work.shard_key, folder)
+    results = [
+        checks.check_lines_written(asset, part, num_samples=len(samples)),
+        checks.check_lines_by_outcome(asset, lines, verdicts, keeps_undecided=keeps_undecided),
+    ]
+    if not all(result.passed for result in results):
+        withdraw_part(work.shard_key, folder)
+    return part, results, work.seconds
 
 
 def merge_export(plan: Plan, store: "Store", instance: dg.DagsterInstance, *, run_id: str) -> "ExportResult":
@@ -577,6 +653,7 @@ def _evidence_asset(graph: RecipeGraph) -> dg.AssetsDefinition:
         "How many is the recipe's `dj_assets: evidence`.",
         kinds={"jpeg"},
         tags=graph.tags,
+        owners=graph.owners,
         metadata=metadata.recipe_metadata(recipe),
         pool=CPU_POOL,
         required_resource_keys={"store"},

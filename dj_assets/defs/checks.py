@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from dj_assets import decide
+from dj_assets import decide, drift
+from dj_assets.decide import Summary
+from dj_assets.operators._contract import Stat
 from dj_assets.plan import Step
+from dj_assets.recipe import Checks
 from dj_assets.samples import Sample
 from dj_assets.store.rows import Row, Verdict
 
@@ -20,6 +25,12 @@ ROWS_ARE_VIDEOS = "rows_equal_videos"
 ONE_VERDICT_EACH = "verdicts_equal_samples"
 NOTHING_SKIPPED_IN_VAIN = "nothing_skipped_in_vain"
 LINES_ARE_SAMPLES_OUT = "export_lines_equal_samples"
+LINES_ARE_VERDICTS = "export_lines_equal_verdicts"
+IN_RANGE = "numbers_in_stated_range"
+MEDIANS_AS_USUAL = "medians_like_other_shards"
+FEW_UNDECIDED = "few_undecided"
+SOMETHING_KEPT = "something_kept"
+KEEP_RATE_AS_USUAL = "keep_rate_like_other_shards"
 
 SHOWN = 5
 
@@ -123,6 +134,200 @@ def check_lines_written(asset: dg.AssetKey, part: PartSummary, *, num_samples: i
     """Counts the lines that this shard adds to the kept and the dropped file together."""
     num_lines = part.kept + part.set_aside + sum(part.dropped.values())
     return _counted(LINES_ARE_SAMPLES_OUT, asset, "lines", num_lines, "samples", num_samples)
+
+
+def lines_are_verdicts(asset: dg.AssetKey) -> dg.AssetCheckSpec:
+    """Blocking: the lines of each outcome, counted in the part's file, are the verdicts of that outcome."""
+    return dg.AssetCheckSpec(
+        LINES_ARE_VERDICTS,
+        asset=asset,
+        blocking=True,
+        description="Lines written = verdicts, by outcome. A shard where they differ is left out of the export.",
+    )
+
+
+def check_lines_by_outcome(
+    asset: dg.AssetKey, lines: Mapping[str, int], verdicts: Sequence[Verdict], *, keeps_undecided: bool
+) -> dg.AssetCheckResult:
+    """lines: see `export.lines_of_part`. keeps_undecided: whether the undecided that have a record are kept."""
+    expected = {"kept": 0, "dropped": 0, "undecided": 0}
+    for verdict in verdicts:
+        stays = verdict.outcome == "undecided" and keeps_undecided and verdict.status != "malformed"
+        expected["kept" if stays else verdict.outcome] += 1
+    found = {outcome: lines.get(outcome, 0) for outcome in expected | dict(lines)}
+    faults = [
+        f"{outcome}: {count} lines of {expected.get(outcome, 0)} verdicts"
+        for outcome, count in found.items()
+        if count != expected.get(outcome, 0)
+    ]
+    return dg.AssetCheckResult(
+        asset_key=asset,
+        check_name=LINES_ARE_VERDICTS,
+        passed=not faults,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description="; ".join(faults) or None,
+        metadata={f"lines_{outcome}": count for outcome, count in found.items()},
+    )
+
+
+# ------------------------------------------------------------------------------------------- whether the data is odd
+
+
+def numbers_in_range(asset: dg.AssetKey, step: Step) -> dg.AssetCheckSpec:
+    """Blocking: every number lies in the range that its operator says it can have."""
+    ranges = ", ".join(f"{stat.name} from {stat.low:g} to {stat.high:g}" for stat in step.operator.stats)
+    return dg.AssetCheckSpec(IN_RANGE, asset=asset, blocking=True, description=f"Numbers that can be: {ranges}.")
+
+
+def outside_range(step: Step, rows: Sequence[Row]) -> list[str]:
+    """The numbers that cannot be, each with the place of its video."""
+    stats = {stat.name: stat for stat in step.operator.stats}
+    return [
+        f"{row.sample_id} {row.field}[{row.position}] {row.fact.stat} = {row.fact.value:.10g}"
+        for row in rows
+        if row.fact.value is not None and row.fact.stat in stats and not _can_be(row.fact.value, stats[row.fact.stat])
+    ]
+
+
+def _can_be(value: float, stat: Stat) -> bool:
+    return math.isfinite(value) and stat.low <= value <= stat.high and (not stat.is_integer or value == int(value))
+
+
+def check_range(asset: dg.AssetKey, step: Step, rows: Sequence[Row]) -> dg.AssetCheckResult:
+    """NaN and infinity lie in no range."""
+    outside = outside_range(step, rows)
+    return dg.AssetCheckResult(
+        asset_key=asset,
+        check_name=IN_RANGE,
+        passed=not outside,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=f"{len(outside)} numbers that cannot be: {_some(outside)}" if outside else None,
+        metadata={"outside": len(outside), "rows": len(rows)},
+    )
+
+
+def few_undecided(asset: dg.AssetKey, settings: Checks) -> dg.AssetCheckSpec:
+    """Not blocking: what was decided is right, and the rest is set aside with its reasons."""
+    return dg.AssetCheckSpec(
+        FEW_UNDECIDED,
+        asset=asset,
+        description=f"At most {settings.max_undecided_share:.4g} of the samples are undecided. "
+        "The materialization's `first_undecided` says why they are.",
+    )
+
+
+def check_undecided(asset: dg.AssetKey, summary: Summary, settings: Checks) -> dg.AssetCheckResult:
+    """The share of all samples of the shard."""
+    undecided = sum(summary.undecided.values())
+    share = undecided / summary.samples if summary.samples else 0.0
+    passed = share <= settings.max_undecided_share
+    why = ", ".join(f"{count} {status}" for status, count in summary.undecided.items())
+    return dg.AssetCheckResult(
+        asset_key=asset,
+        check_name=FEW_UNDECIDED,
+        passed=passed,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=None if passed else f"{undecided} of {summary.samples} samples are undecided: {why}",
+        metadata={"undecided_share": round(share, 4), "allowed_share": settings.max_undecided_share},
+    )
+
+
+def something_kept(asset: dg.AssetKey) -> dg.AssetCheckSpec:
+    """Warning: the bounds left something of the shard."""
+    return dg.AssetCheckSpec(SOMETHING_KEPT, asset=asset, description="At least one sample of the shard is kept.")
+
+
+def check_kept(asset: dg.AssetKey, summary: Summary) -> dg.AssetCheckResult:
+    """A shard without samples has nothing to keep."""
+    passed = summary.kept > 0 or summary.samples == 0
+    return dg.AssetCheckResult(
+        asset_key=asset,
+        check_name=SOMETHING_KEPT,
+        passed=passed,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=None if passed else f"none of {summary.samples} samples is kept",
+        metadata={"kept": summary.kept},
+    )
+
+
+def keep_rate_as_usual(asset: dg.AssetKey, settings: Checks) -> dg.AssetCheckSpec:
+    """Warning: the shard keeps about as much as other shards under the same bounds."""
+    return _drift_spec(KEEP_RATE_AS_USUAL, asset, "Share of kept samples", settings)
+
+
+def check_keep_rates(
+    asset: dg.AssetKey,
+    counts: Mapping[str, tuple[int, int]],
+    others: Mapping[str, tuple[int, int]],
+    settings: Checks,
+) -> Iterator[tuple[str, dg.AssetCheckResult]]:
+    """(shard, result) for each shard of a run, which is compared with the run's own and with others from the store.
+
+    counts, others: shard → (kept, samples).
+    """
+    every = {key: pair for key, pair in {**others, **counts}.items() if pair[1]}
+    rates = {key: kept / samples for key, (kept, samples) in every.items()}
+    for key in counts.keys() - every.keys():  # without samples there is no rate
+        yield key, _drift_result(KEEP_RATE_AS_USUAL, asset, {})
+    for key, near in drift.neighbours(rates):
+        if key in counts:
+            usual = statistics.median(near) if near else rates[key]
+            noise = drift.rate_noise(usual, every[key][1])
+            found = drift.compare(rates[key], near, noise=noise, max_drift=settings.max_drift)
+            yield key, _drift_result(KEEP_RATE_AS_USUAL, asset, {"keep_rate": found})
+
+
+def medians_as_usual(asset: dg.AssetKey, settings: Checks) -> dg.AssetCheckSpec:
+    """Warning: the numbers lie about where they lie in other shards under the same measure."""
+    return _drift_spec(MEDIANS_AS_USUAL, asset, "Median of each stat", settings)
+
+
+def check_medians(
+    asset: dg.AssetKey,
+    step: Step,
+    rows: Sequence[Row],
+    others: Mapping[str, Mapping[str, Sequence[float]]],
+    settings: Checks,
+) -> dg.AssetCheckResult:
+    """others: shard → stat → its numbers. A stat without a number here says nothing."""
+    found: dict[str, drift.Comparison | None] = {}
+    for stat in step.operator.stats:
+        values = [row.fact.value for row in rows if row.fact.stat == stat.name and row.fact.value is not None]
+        medians = [statistics.median(of[stat.name]) for of in others.values() if of.get(stat.name)]
+        if values:
+            noise = drift.median_noise(values, low=stat.low, high=stat.high)
+            median = statistics.median(values)
+            found[stat.name] = drift.compare(median, medians, noise=noise, max_drift=settings.max_drift)
+    return _drift_result(MEDIANS_AS_USUAL, asset, found)
+
+
+def _drift_spec(name: str, asset: dg.AssetKey, what: str, settings: Checks) -> dg.AssetCheckSpec:
+    return dg.AssetCheckSpec(
+        name,
+        asset=asset,
+        description=f"{what}: at most {settings.max_drift:g} times the usual spread away from up to "
+        f"{drift.MOST_OTHERS} other shards of the same recipe and version. Passes below {drift.LEAST_OTHERS} of them.",
+    )
+
+
+def _drift_result(name: str, asset: dg.AssetKey, found: Mapping[str, drift.Comparison | None]) -> dg.AssetCheckResult:
+    compared = {what: one for what, one in found.items() if one is not None}
+    far = [
+        f"{what} is {one.value:.4g}, where {one.usual:.4g} is usual in {one.num_others} other shards"
+        for what, one in compared.items()
+        if one.is_far
+    ]
+    figures: dict[str, float] = {}
+    for what, one in compared.items():
+        figures |= {what: one.value, f"{what}_usual": one.usual, "other_shards": one.num_others}
+    return dg.AssetCheckResult(
+        asset_key=asset,
+        check_name=name,
+        passed=not far,
+        severity=dg.AssetCheckSeverity.WARN,
+        description="; ".join(far) or (None if compared else "too few other shards to compare with"),
+        metadata=figures,
+    )
 
 
 def _counted(name: str, asset: dg.AssetKey, what: str, found: int, of_what: str, expected: int) -> dg.AssetCheckResult:

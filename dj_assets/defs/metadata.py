@@ -6,7 +6,9 @@ Every figure is a number under a name that does not change, so that Dagster plot
 from __future__ import annotations
 
 import base64
+import math
 import statistics
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import yaml
 
+from dj_assets import operators
 from dj_assets.decide import Summary
 from dj_assets.errors import STATUSES
+from dj_assets.operators._contract import Operator
 from dj_assets.plan import Plan, Step
 from dj_assets.recipe import Recipe, StepSource
 from dj_assets.samples import Sample
@@ -48,21 +52,61 @@ def source_of(plan: Plan, step: Step) -> StepSource:
     return next(source for source in plan.recipe.steps if source.number == step.number)
 
 
-def recipe_metadata(recipe: Recipe, *, line: int | None = None) -> Metadata:
-    """Where an asset comes from: the recipe file, and the line in it that a click opens."""
+def recipe_metadata(recipe: Recipe, *, line: int | None = None, operator: Operator | None = None) -> Metadata:
+    """Where an asset comes from: the recipe file, the line in it that a click opens, and the operator's module."""
     file = Path(recipe.file).absolute()
     found: Metadata = {"recipe": dg.MetadataValue.path(str(file)), "recipe_sha256": recipe.sha256}
-    if file.is_file():
-        found["dagster/code_references"] = _code_reference(file, line, f"recipe {recipe.name}")
+    places = [(file, line, f"recipe {recipe.name}")] if file.is_file() else []
+    if operator is not None and (module := _module_of(operator)) is not None:
+        places.append((module, None, f"operator {operator.name}"))
+    if places:
+        found["dagster/code_references"] = _code_references(places)
     return found
 
 
-def _code_reference(file: Path, line: int | None, label: str) -> dg.CodeReferencesMetadataValue:
+def _module_of(operator: Operator) -> Path | None:
+    module = sys.modules.get(operators.locations().get(operator.name, ""))
+    return Path(module.__file__) if module is not None and module.__file__ else None
+
+
+def _code_references(places: Iterable[tuple[Path, int | None, str]]) -> dg.CodeReferencesMetadataValue:
     with warnings.catch_warnings():
         # Dagster calls these two classes beta and says so once per asset; the pin on its version covers it.
         warnings.simplefilter("ignore", dg.BetaWarning)
-        place = dg.LocalFileCodeReference(file_path=str(file), line_number=line, label=label)
-        return dg.CodeReferencesMetadataValue(code_references=[place])
+        return dg.CodeReferencesMetadataValue(
+            code_references=[
+                dg.LocalFileCodeReference(file_path=str(file), line_number=line, label=label)
+                for file, line, label in places
+            ]
+        )
+
+
+def stats_lineage(samples: dg.AssetKey) -> dg.TableColumnLineage:
+    """Which columns of `samples` the columns of a stats table follow from."""
+    videos = [dg.TableColumnDep(samples, "videos")]
+    measured = ("content_hash", "value", "window_values", "window_details", "status", "reason")
+    return dg.TableColumnLineage(
+        {
+            "sample_id": [dg.TableColumnDep(samples, "sample_id")],
+            **dict.fromkeys(("field", "position", "path", *measured), videos),
+        }
+    )
+
+
+def verdicts_lineage(samples: dg.AssetKey, stats: Sequence[dg.AssetKey]) -> dg.TableColumnLineage:
+    """Which columns of `samples` and of the stats tables the columns of `filtered` follow from."""
+    numbers = [dg.TableColumnDep(asset, "value") for asset in stats]
+    reasons = [dg.TableColumnDep(asset, "reason") for asset in (samples, *stats)]
+    statuses = [dg.TableColumnDep(asset, "status") for asset in (samples, *stats)]
+    return dg.TableColumnLineage(
+        {
+            "sample_id": [dg.TableColumnDep(samples, "sample_id")],
+            **{name: [*numbers, *statuses] for name in ("outcome", "step", "stat")},
+            "values": numbers,
+            "status": statuses,
+            "reason": reasons,
+        }
+    )
 
 
 def step_description(plan: Plan, step: Step) -> str:
@@ -130,11 +174,44 @@ def stats_figures(step: Step, rows: Sequence[Row], result: PassResult, *, num_vi
         "videos_measured": sum(bool(fact.measured_at) for fact in fresh.values()),
         "videos_reused": sum(row.reused for row in by_place),
         **_number_figures(step, rows),
-        "cost_seconds": round(sum(fact.cost_seconds for fact in fresh.values()), 3),
+        **_cost_figures(fact.cost_seconds for fact in fresh.values() if fact.measured_at),
         **pass_figures(result, num_videos=num_videos),
         "measure_id": step.measure_id,
         "first_undecided": _reasons(lost),
     }
+
+
+def _cost_figures(costs: Iterable[float]) -> Metadata:
+    """Worker seconds of this operator, in all and per video that was measured."""
+    seconds = list(costs)
+    total = math.fsum(seconds)
+    per_video = {"cost_seconds_per_video": round(total / len(seconds), 4)} if seconds else {}
+    return {"cost_seconds": round(total, 3), **per_video}
+
+
+QUANTILES = {"p05": 5, "p25": 25, "p75": 75, "p95": 95}
+"""Beside minimum, median, mean and maximum; in hundredths."""
+
+
+def histograms(step: Step, rows: Sequence[Row]) -> Metadata:
+    """A picture per stat that has a number: how its numbers are spread, and where the bounds lie."""
+    from dj_assets.plots import histogram
+
+    figures: Metadata = {}
+    for stat in step.operator.stats:
+        found = [row.fact.value for row in rows if row.fact.stat == stat.name]
+        values = [value for value in found if value is not None]
+        if values:
+            png = histogram(
+                values,
+                stat=stat.name,
+                unit=stat.unit,
+                ranges=[range_ for range_ in step.ranges if range_.stat == stat.name],
+                num_missing=len(found) - len(values),
+            )
+            encoded = base64.b64encode(png).decode()
+            figures[f"{stat.name}_histogram"] = dg.MetadataValue.md(f"![{stat.name}](data:image/png;base64,{encoded})")
+    return figures
 
 
 def _number_figures(step: Step, rows: Sequence[Row]) -> Metadata:
@@ -147,6 +224,9 @@ def _number_figures(step: Step, rows: Sequence[Row]) -> Metadata:
             figures[f"{stat.name}_median"] = statistics.median(values)
             figures[f"{stat.name}_mean"] = statistics.fmean(values)
             figures[f"{stat.name}_max"] = max(values)
+        if len(values) > 1:
+            cuts = statistics.quantiles(values, n=100, method="inclusive")
+            figures |= {f"{stat.name}_{name}": cuts[percent - 1] for name, percent in QUANTILES.items()}
     return figures
 
 

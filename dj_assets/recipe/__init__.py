@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from dj_assets.errors import RecipeError, RecipeErrors
@@ -72,6 +72,31 @@ class Landing(BaseModel):
     )
 
 
+class Checks(BaseModel):
+    """When a check of a shard fails that is about the data rather than about the engine."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_undecided_share: float = Field(
+        default=0.05, ge=0, le=1, allow_inf_nan=False, description="share of a shard's samples that may be undecided"
+    )
+    max_drift: float = Field(
+        default=4.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="how many times the usual spread a shard may lie away from the other shards",
+    )
+
+
+_EMAIL = re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}")
+
+
+def _owner(text: str) -> str:
+    if not _EMAIL.fullmatch(text) and not (text.startswith("team:") and text.removeprefix("team:").strip()):
+        raise ValueError(f"an email address or team:name, and {text!r} is neither")
+    return text
+
+
 class Settings(BaseModel):
     """The recipe's `dj_assets:` key: everything that is ours and not Data-Juicer's."""
 
@@ -96,6 +121,10 @@ class Settings(BaseModel):
     limits: Limits = Limits()
     evidence: Evidence = Evidence()
     landing: Landing = Landing()
+    checks: Checks = Checks()
+    owners: tuple[Annotated[str, AfterValidator(_owner)], ...] = Field(
+        default=(), description="whom the assets belong to: email addresses, or team:name"
+    )
 
 
 @dataclass(frozen=True)
@@ -354,7 +383,7 @@ def _settings_fault(draft: Draft, loc: tuple[int | str, ...], message: str) -> N
     draft.fault(
         name,
         f"{name} is {as_typed(draft.keys[name].value)}",
-        allowed=f"{message.removeprefix('Input should be ')} ({info.description})",
+        allowed=f"{message.removeprefix('Input should be ').removeprefix('Value error, ')} ({info.description})",
         try_=_default_of(info.get_default()),
     )
 

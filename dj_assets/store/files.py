@@ -167,9 +167,14 @@ def read_table(path: Path, table: Table) -> pa.Table:
 def read_provenance(path: Path) -> Provenance:
     """What a record file says of its own origin. Raises OSError or `Damaged`."""
     with open_parquet(path) as file:
-        about: dict[str, Any] = json.loads(file.metadata.metadata[METADATA_KEY])
-        known = Provenance.__dataclass_fields__
-        return Provenance(**{name: value for name, value in about["provenance"].items() if name in known})
+        return provenance_of(file)
+
+
+def provenance_of(file: Any) -> Provenance:
+    """The same of a `ParquetFile` that is open."""
+    about: dict[str, Any] = json.loads(file.metadata.metadata[METADATA_KEY])
+    known = Provenance.__dataclass_fields__
+    return Provenance(**{name: value for name, value in about["provenance"].items() if name in known})
 
 
 def set_aside(path: Path) -> Path | None:

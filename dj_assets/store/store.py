@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -23,7 +24,7 @@ from typing import Any, TypeVar
 
 from dj_assets.errors import Status, StoreError
 from dj_assets.samples import Sample, Shard
-from dj_assets.store import costs, files, identities, index, landings, ledger, lineage, measures, probes
+from dj_assets.store import costs, files, identities, index, landings, ledger, lineage, measures, peers, probes
 from dj_assets.store import facts as facts_log
 from dj_assets.store.measures import MeasureInfo
 from dj_assets.store.rows import Fact, Provenance, Row, Verdict
@@ -112,6 +113,20 @@ class Store:
     def verdicts_provenance(self, recipe: str, shard: str) -> Provenance | None:
         """Where a shard's verdicts come from, by the file's footer; None where they have to be made again."""
         return self._provenance(self.verdicts_path(recipe, shard))
+
+    def numbers_of_others(
+        self, recipe: str, step_key: str, *, code_version: str, but_not: Collection[str]
+    ) -> dict[str, dict[str, list[float]]]:
+        """shard → stat → numbers under one step, of the newest other shards of this code version, at most 20."""
+        folder = self.stats_path(recipe, step_key, "any").parent
+        return peers.numbers(folder, code_version=code_version, but_not=but_not)
+
+    def outcomes_of_others(
+        self, recipe: str, *, code_version: str, but_not: Collection[str]
+    ) -> dict[str, Counter[str]]:
+        """shard → outcome → samples, of the newest other shards of this code version, at most 20."""
+        folder = self.verdicts_path(recipe, "any").parent
+        return peers.outcomes(folder, code_version=code_version, but_not=but_not)
 
     def export_parts(self, recipe: str) -> Path:
         """Folder for the parts of a recipe's export; made if it is not there."""
