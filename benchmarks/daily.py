@@ -107,19 +107,15 @@ def plan_of(folder: Path) -> Plan:
     return make_plan(load_recipe(recipe))
 
 
-def report_measured(live: LiveProject, keys: list[str]) -> None:
-    """Samples and stats of every shard as materialized, by what their tables are. What these were made from cannot be
-    reported so, and they would be called stale; that they are not after real runs is tested elsewhere."""
+def report_samples(live: LiveProject, keys: list[str]) -> None:
+    """The samples of every shard as materialized. Not the stats, which would be six times as many events."""
     plan = plan_of(live.folder)
-    graph = RecipeGraph(plan)
-    code = {graph.samples: versions.samples_code_version(plan)}
-    code |= {graph.stats(step): step.measure_id for step in plan.steps}
+    samples = RecipeGraph(plan).samples
     with live.in_folder(), dg.DagsterInstance.get() as instance:
         instance.add_dynamic_partitions("big_shards", keys)
-        for asset, version in code.items():
-            for key in keys:
-                tags = {"dagster/code_version": version, "dagster/data_version": f"{version}-{key}"}
-                instance.report_runless_asset_event(dg.AssetMaterialization(asset, partition=key, tags=tags))
+        for key in keys:
+            tags = {"dagster/code_version": versions.samples_code_version(plan), "dagster/data_version": key}
+            instance.report_runless_asset_event(dg.AssetMaterialization(samples, partition=key, tags=tags))
 
 
 def tick(live: LiveProject, cursor: str | None) -> dg.SensorResult:
@@ -163,7 +159,7 @@ def line(what: str, seconds: float, detail: str = "") -> None:
 def ask(live: LiveProject, num_shards: int, batch: int) -> None:
     keys = [shard.key for shard in shards(num_shards, 1)]
     print("| what | wall s | |\n|---|---:|---|")
-    line("report samples and stats as materialized", timed(lambda: report_measured(live, keys))[0])
+    line("report the samples of all shards as materialized", timed(lambda: report_samples(live, keys))[0])
     ask_ticks(live, num_shards)
     some = keys[:batch]
     line(
