@@ -31,7 +31,7 @@ def read(info, params):
 
 OPERATOR = Operator(
     name="video_planted_filter", version=1, summary="number of frames", compute="header", params=NoParams,
-    stats=(Stat("video_planted", unit="frames"),), bounds=(Bound("min_planted", "video_planted", "min", 0.0, help="n"),),
+    stats=(Stat("video_planted", unit="frames"),), bounds=(Bound("min_planted", "video_planted", "min", 0.0, help=""),),
     read=read,
 )
 """
