@@ -47,6 +47,7 @@ Examples:
 @click.option("--stale", is_flag=True, help="What is stale, as `dj-assets stale` shows it.")
 @click.option("--only", metavar="ASSET[,ASSET]...", help="Of samples, stats, filtered, export, or the keys of steps.")
 @click.option("--wait", is_flag=True, help="Stay and show progress; Ctrl-C leaves the backfill running.")
+@click.option("--title", metavar="TEXT", default="", help="What the web interface calls it.")
 @click.option("--dry-run", is_flag=True, help="Say what would be made, and launch nothing.")
 @url_option
 @verbose_option
@@ -59,6 +60,7 @@ def command(
     stale: bool,
     only: str | None,
     wait: bool,
+    title: str,
     dry_run: bool,
     url: str,
 ) -> None:
@@ -79,6 +81,7 @@ def command(
             file="command line",
         )
     assets = choose_assets(server.assets_of(name), only)
+    server.warn_of_edits(err)
     partitions = server.partitions_of(assets)
     if not partitions.keys:
         raise RecipeError(
@@ -98,15 +101,16 @@ def command(
         click.get_current_context().exit(OK)
     _print_wanted(out, wanted)
     if not dry_run:
-        click.get_current_context().exit(_launch(server, out, err, name, partitions, wanted, wait=wait))
+        params = launch_params(name, partitions.keys, wanted, title=title)
+        click.get_current_context().exit(_launch(server, out, err, params, wanted, wait=wait))
 
 
 def _launch(
-    server: Webserver, out: Console, err: Console, name: str, partitions: Partitions, wanted: Wanted, *, wait: bool
+    server: Webserver, out: Console, err: Console, params: Mapping[str, Any], wanted: Wanted, *, wait: bool
 ) -> int:
     from dj_assets.cli.backfills import LAUNCH, launch, tell_launched, wait_for
 
-    backfill_id = launch(server, LAUNCH, params=launch_params(name, partitions.keys, wanted))
+    backfill_id = launch(server, LAUNCH, params=params)
     tell_launched(server, out, err, backfill_id, len(set().union(*wanted.values())))
     return wait_for(server, out, err, backfill_id) if wait else OK
 
@@ -149,10 +153,10 @@ def find_wanted(assets: Sequence[Asset], partitions: Partitions, states: Sequenc
     return {asset: keys for asset, keys in found.items() if keys}
 
 
-def launch_params(name: str, keys: Sequence[str], wanted: Wanted) -> dict[str, Any]:
+def launch_params(name: str, keys: Sequence[str], wanted: Wanted, *, title: str = "") -> dict[str, Any]:
     """What `launchPartitionBackfill` takes. keys: all registered ones: ranges go by their order."""
     common = {
-        "title": f"dj-assets backfill {name}"[:100],
+        "title": title or f"dj-assets backfill {name}"[:100],
         "tags": [{"key": "dj_assets/recipe", "value": name}],
     }
     shards = list(wanted.values())

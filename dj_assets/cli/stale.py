@@ -69,6 +69,7 @@ def command(recipes: tuple[str, ...], as_json: bool, tells_by_code: bool, url: s
     if not recipes:
         server.raise_for_broken_location()
     loaded = {name: server.assets_of(name) for name in map(recipe_name, recipes)} if recipes else server.recipes()
+    server.warn_of_edits(console(stderr=True))
     found = {name: find_stale(server, assets) for name, assets in loaded.items()}
     if as_json:
         click.echo(json.dumps({name: _as_json(all_of_it) for name, all_of_it in found.items()}, ensure_ascii=False))

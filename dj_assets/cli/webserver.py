@@ -7,15 +7,19 @@ import json
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from dj_assets.cli.console import print_lines
 from dj_assets.errors import DjAssetsError, RecipeError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -98,12 +102,7 @@ class Webserver:
 
     def _error(self, kind: str, message: str) -> DjAssetsError:
         if kind == "RepositoryLocationNotFound":
-            there = ", ".join(self.locations()) or "none"
-            return DjAssetsError(
-                f"{self.url} serves no location {LOCATION}",
-                allowed=f"a workspace with location_name: {LOCATION}; it serves: {there}",
-                try_="start it with dj-assets ui in the project's folder",
-            )
+            return self._not_served(self.locations())
         said = message.strip().splitlines()[0] if kind != "PythonError" else message.strip()
         return DjAssetsError(
             f"Dagster at {self.url} says {kind}: {said}",
@@ -111,23 +110,42 @@ class Webserver:
             try_="read what the webserver has printed, then dj-assets reload",
         )
 
+    def _not_served(self, locations: Iterable[str]) -> DjAssetsError:
+        return DjAssetsError(
+            f"{self.url} serves no location {LOCATION}",
+            allowed=f"a workspace with location_name: {LOCATION}; it serves: {', '.join(locations) or 'none'}",
+            try_="start it with dj-assets ui in the project's folder",
+        )
+
     def locations(self) -> dict[str, str]:
         """Each code location and why it could not be loaded; empty where it could."""
         [found] = self.ask(LOCATIONS).values()
-        return {
-            entry["name"]: (entry["locationOrLoadError"] or {}).get("message") or ""
-            for entry in found["locationEntries"]
-        }
+        return {entry["name"]: _root(entry["locationOrLoadError"] or {}) for entry in found["locationEntries"]}
 
     def raise_for_broken_location(self) -> None:
-        """Raise where our location could not be loaded: then it has no assets, and every name would seem unknown."""
-        message = self.locations().get(LOCATION)
+        """Raise where our location is not served or not loaded: then no asset is, and every name would seem unknown."""
+        locations = self.locations()
+        if LOCATION not in locations:
+            raise self._not_served(locations)
+        message = locations[LOCATION]
         if message:
             raise DjAssetsError(
                 f"location {LOCATION} failed to load: {message.strip()}",
                 allowed="definitions that load",
                 try_="dj-assets check; mend it, then dj-assets reload",
             )
+
+    def warn_of_edits(self, err: Console) -> None:
+        """Say which recipes of this project were edited after they were loaded: nobody but `reload` looks at files."""
+        from dj_assets.defs.project import project_root, recipe_paths
+
+        [found] = self.ask(LOADED_AT).values()
+        loaded_at = {entry["name"]: entry["updatedTimestamp"] for entry in found["locationEntries"]}.get(LOCATION)
+        if loaded_at is None:
+            return
+        edited = [path.name for path in recipe_paths(project_root()) if path.stat().st_mtime > loaded_at]
+        if edited:
+            print_lines(err, [f"warning: edited since it was loaded: {some(edited)}; dj-assets reload comes first"])
 
     def broken_recipes(self) -> dict[str, str]:
         """Each recipe that could not be loaded, and its error."""
@@ -234,6 +252,12 @@ class Partitions:
         return {key for state in wanted for key in self.states[asset.path][state]}
 
 
+def _root(error: Mapping[str, Any]) -> str:
+    """The message of what it all began with; Dagster's own only says that something failed."""
+    causes = error.get("causes") or []
+    return str((causes[-1] if causes else error).get("message") or "")
+
+
 def recipe_name(given: str) -> str:
     """`recipes/video_time.yaml` or `video_time` → the name that its assets have."""
     from dj_assets import recipe
@@ -259,8 +283,12 @@ def some(keys: Sequence[str]) -> str:
 
 
 LOCATIONS = """{ workspaceOrError { __typename
-  ... on Workspace { locationEntries { name locationOrLoadError { __typename ... on PythonError { message } } } }
+  ... on Workspace { locationEntries { name locationOrLoadError { __typename
+    ... on PythonError { message causes { message } } } } }
   ... on Error { message } } }"""
+
+LOADED_AT = """{ workspaceOrError { __typename
+  ... on Workspace { locationEntries { name updatedTimestamp } } ... on Error { message } } }"""
 
 GRAPH = "{ assetNodes { assetKey { path } isPartitioned isMaterializable dependencyKeys { path } } }"
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -25,12 +26,13 @@ SAMPLES = Asset(("clips", "samples"))
 STATS = Asset(("clips", "stats", "video_duration_filter"), frozenset({SAMPLES.path}))
 FILTERED = Asset(("clips", "filtered"), frozenset({SAMPLES.path, STATS.path}))
 ASSETS = [SAMPLES, STATS, FILTERED]
+SHARDS = ["ds-00000", "ds-00001", "ds-00002", "ds-00003"]
 
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveProject]:
-    """Recipe clips over two videos, one to a shard; 0.2 s drops the first."""
-    with live_project(tmp_path_factory.mktemp("live") / "project", num_videos=2) as project:
+    """Recipe clips over four videos, one to a shard; 0.2 s drops the first."""
+    with live_project(tmp_path_factory.mktemp("live") / "project", num_videos=4) as project:
         yield project
 
 
@@ -50,34 +52,37 @@ def all_made(live: LiveProject) -> None:
 def test_a_failed_shard_is_named_with_its_reason_and_alone_made_again_once_it_is_mended(live: LiveProject) -> None:
     manifest = live.folder / "ds.jsonl"
     lines = manifest.read_text()
-    manifest.write_text("".join(lines.splitlines(keepends=True)[:1]))  # the last shard is gone
+    manifest.write_text("".join(lines.splitlines(keepends=True)[:3]))  # the last shard is gone
 
     result = live.dj_assets("backfill", "recipes/clips.yaml", "--dry-run")
     assert result.exit_code == 0, result.stderr
     assert [line.split()[:2] for line in result.stdout.splitlines() if "ds-00000" in line] == [
-        ["samples", "2"],
-        ["stats/video_duration_filter", "2"],
-        ["filtered", "2"],
-        ["export", "2"],
+        ["samples", "4"],
+        ["stats/video_duration_filter", "4"],
+        ["filtered", "4"],
+        ["export", "4"],
     ]
     assert live.graphql("{ partitionBackfillsOrError { ... on PartitionBackfills { results { id } } } }") == {
         "partitionBackfillsOrError": {"results": []}
     }
     assert "nothing to retry" in live.dj_assets("retry-failed", "clips").stdout
 
-    result = live.dj_assets("backfill", "recipes/clips.yaml", "--wait")
+    result = live.dj_assets("backfill", "recipes/clips.yaml", "--title", "every clip", "--wait")
     assert result.exit_code == 1, result.stdout + result.stderr
-    assert ": 2 partitions" in result.stdout and f"{live.url}/runs/b/" in result.stdout
-    assert "partition ds-00001 failed" in result.stderr
-    assert "clips__samples: partition ds-00001 has no shard" in result.stderr
-    assert "partition ds-00000 failed" not in result.stderr
-    assert kept(live) == []
+    assert ": 4 partitions" in result.stdout and f"{live.url}/runs/b/" in result.stdout
+    assert "partition ds-00003 failed" in result.stderr
+    assert "clips__samples: partition ds-00003 has no shard" in result.stderr
+    assert "export 3/4 (1 failed)" in result.stderr
+    assert kept(live) == ["clip2.mp4", "clip3.mp4"]
+    assert live.graphql("{ partitionBackfillsOrError { ... on PartitionBackfills { results { title } } } }") == {
+        "partitionBackfillsOrError": {"results": [{"title": "every clip"}]}
+    }
 
     manifest.write_text(lines)
     result = live.dj_assets("retry-failed", "--wait")
     assert result.exit_code == 0, result.stderr
     assert ": 1 partition\n" in result.stdout
-    assert kept(live) == ["clip2.mp4"]
+    assert kept(live) == ["clip2.mp4", "clip3.mp4", "clip4.mp4"]
     assert "nothing to retry" in live.dj_assets("retry-failed", "clips").stdout
     assert "none is missing or failed" in live.dj_assets("backfill", "clips").stdout
 
@@ -87,23 +92,25 @@ def test_a_changed_bound_is_stale_until_its_assets_are_made_again_and_stats_are_
     assert live.dj_assets("stale", "--exit-code").exit_code == 0
     recipe = live.folder / "recipes" / "clips.yaml"
     recipe.write_text(recipe.read_text().replace("min_duration: 0.2", "min_duration: 0.1"))
+    assert "edited since it was loaded: clips.yaml" in live.dj_assets("stale", "clips").stderr
     assert live.dj_assets("reload").exit_code == 0
 
     result = live.dj_assets("stale", "clips", "--exit-code")
     assert result.exit_code == 1
-    assert "filtered   stale        2   has a new code version" in result.stdout
+    assert "edited" not in result.stderr
+    assert "filtered   stale        4   has a new code version" in result.stdout
     found = json.loads(live.dj_assets("stale", "--json").stdout)["clips"]
     assert {name: sorted(one["stale"]) for name, one in found.items()} == {
         "samples": [],
         "stats/video_duration_filter": [],
-        "filtered": ["ds-00000", "ds-00001"],
-        "export": ["ds-00000", "ds-00001"],
+        "filtered": SHARDS,
+        "export": SHARDS,
     }
 
     result = live.dj_assets("backfill", "clips", "--stale", "--wait")
     assert result.exit_code == 0, result.stderr
     assert "samples" not in result.stdout
-    assert kept(live) == ["clip1.mp4", "clip2.mp4"]
+    assert kept(live) == ["clip1.mp4", "clip2.mp4", "clip3.mp4", "clip4.mp4"]
     assert live.dj_assets("stale", "--exit-code").exit_code == 0
 
 
@@ -113,7 +120,7 @@ def test_ctrl_c_ends_the_waiting_and_not_the_backfill(live: LiveProject) -> None
         [*arguments, "--only", "samples"], cwd=live.folder, env=live.environment, stderr=subprocess.PIPE, text=True
     ) as waiting:
         assert waiting.stderr is not None
-        assert waiting.stderr.readline() == "samples 0/2\n"
+        assert waiting.stderr.readline() == "samples 0/4\n"
         waiting.send_signal(signal.SIGINT)
         said = waiting.stderr.read()
     assert waiting.returncode == 130 and "goes on; its page can stop it: " in said
@@ -128,7 +135,7 @@ def test_assets_with_different_shards_are_one_backfill(live: LiveProject) -> Non
     """What `partitionsByAssets` takes: here the whole of one asset, and a shard of another."""
     all_made(live)
     wanted = {SAMPLES: ["ds-00001"], FILTERED: ["ds-00000", "ds-00001"]}
-    params = launch_params("clips", ["ds-00000", "ds-00001"], wanted)
+    params = launch_params("clips", SHARDS, wanted)
     answer = live.graphql(
         """mutation ($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) {
              ... on LaunchBackfillSuccess { backfillId } ... on Error { message } } }""",
@@ -159,7 +166,7 @@ def test_reload_names_a_broken_recipe_and_keeps_the_others(live: LiveProject) ->
 def test_what_cannot_be_launched_is_refused_in_three_parts(live: LiveProject) -> None:
     for arguments, said in {
         ("backfill", "nope"): "allowed: clips",
-        ("backfill", "clips", "--shards", "ds-00009"): "allowed: ds-00000, ds-00001",
+        ("backfill", "clips", "--shards", "ds-00009"): "allowed: ds-00000, ds-00001, ds-00002, ds-00003",
         ("backfill", "clips", "--only", "sample"): "allowed: samples, stats,",
         ("backfill", "clips", "--all", "--stale"): "one of --shards, --all",
         ("retry-failed", "nope"): "allowed: clips",
@@ -169,19 +176,41 @@ def test_what_cannot_be_launched_is_refused_in_three_parts(live: LiveProject) ->
         assert said in result.stderr and "  try: " in result.stderr
 
 
+def test_what_dagster_refuses_is_told_with_its_reason(live: LiveProject) -> None:
+    result = live.dj_assets("backfill", "clips", "--all", "--title", "100%")
+    assert result.exit_code == 1
+    assert "says PythonError" in result.stderr and '"100%" is not a valid title' in result.stderr
+
+
+def test_definitions_that_do_not_load_are_told_with_their_reason(live: LiveProject) -> None:
+    """A package of our name in the project's folder comes before ours in the code server."""
+    shadow = live.folder / "dj_assets" / "__init__.py"
+    shadow.parent.mkdir()
+    shadow.write_text("raise RuntimeError('the wrong package')\n")
+    try:
+        for command in (["reload"], ["stale"], ["backfill", "clips"]):
+            result = live.dj_assets(*command)
+            assert result.exit_code == 1
+            assert "location dj_assets failed to load" in result.stderr and "the wrong package" in result.stderr
+    finally:
+        shadow.unlink()
+        shadow.parent.rmdir()
+        assert live.dj_assets("reload").exit_code == 0
+
+
 def test_drops_rm_forgets_what_is_gone_and_refuses_what_is_there(live: LiveProject) -> None:
     lines = (live.folder / "ds.jsonl").read_text()
-    result = live.dj_assets("drops", "rm", "recipes/clips.yaml", "ds-00001", "--yes")
-    assert result.exit_code == 2 and "still has shard ds-00001" in result.stderr
+    result = live.dj_assets("drops", "rm", "recipes/clips.yaml", "ds-00003", "--yes")
+    assert result.exit_code == 2 and "still has shard ds-00003" in result.stderr
     assert live.dj_assets("drops", "rm", "recipes/clips.yaml", "ds-00009", "--yes").exit_code == 2
 
-    (live.folder / "ds.jsonl").write_text("".join(lines.splitlines(keepends=True)[:1]))
-    asked = live.dj_assets("drops", "rm", "recipes/clips.yaml", "ds-00001", input="n\n")
+    (live.folder / "ds.jsonl").write_text("".join(lines.splitlines(keepends=True)[:3]))
+    asked = live.dj_assets("drops", "rm", "recipes/clips.yaml", "ds-00003", input="n\n")
     assert asked.exit_code == 1 and "Forget 1 partition of clips?" in asked.stdout
-    assert "ds-00001" in live.dj_assets("backfill", "clips", "--all", "--dry-run").stdout
-    result = live.dj_assets("drops", "rm", "recipes/clips.yaml", "ds-00001", "--yes")
+    assert "ds-00003" in live.dj_assets("backfill", "clips", "--all", "--dry-run").stdout
+    result = live.dj_assets("drops", "rm", "recipes/clips.yaml", "ds-00003", "--yes")
     assert result.exit_code == 0 and "until dj-assets gc" in result.stdout
-    assert "ds-00001" not in live.dj_assets("backfill", "clips", "--all", "--dry-run").stdout
+    assert "ds-00003" not in live.dj_assets("backfill", "clips", "--all", "--dry-run").stdout
 
     (live.folder / "ds.jsonl").write_text(lines)
     assert live.dj_assets("drops", "add", "recipes/clips.yaml").exit_code == 0
@@ -198,24 +227,46 @@ def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
         assert "nobody answers at http://127.0.0.1:9" in result.stderr and "dj-assets ui" in result.stderr
 
 
-def test_something_else_answers() -> None:
-    class Teapot(BaseHTTPRequestHandler):
+@contextmanager
+def answering(text: str) -> Iterator[str]:
+    """The address of a server that has this one answer to every question."""
+
+    class Answer(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            self.send_response(418)
+            self.send_response(200)
             self.end_headers()
-            self.wfile.write(b"<html>")
+            self.wfile.write(text.encode())
 
         def log_message(self, *_: object) -> None:
             pass
 
-    server = HTTPServer(("127.0.0.1", 0), Teapot)
+    server = HTTPServer(("127.0.0.1", 0), Answer)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        result = CliRunner().invoke(command_line, ["stale", "--url", f"http://127.0.0.1:{server.server_port}"])
+        yield f"http://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         server.server_close()
+
+
+def test_something_else_answers() -> None:
+    with answering("<html>") as url:
+        result = CliRunner().invoke(command_line, ["stale", "--url", url])
     assert result.exit_code == 1 and "is not a Dagster webserver: '<html>'" in result.stderr
+
+
+def test_a_webserver_of_another_project() -> None:
+    entries = [{"name": "theirs", "locationOrLoadError": {"__typename": "RepositoryLocation"}}]
+    with answering(json.dumps({"data": {"workspaceOrError": {"locationEntries": entries}}})) as url:
+        result = CliRunner().invoke(command_line, ["stale", "--url", url])
+    assert result.exit_code == 1
+    assert "serves no location dj_assets" in result.stderr and "it serves: theirs" in result.stderr
+
+
+def test_a_webserver_that_does_not_know_the_query() -> None:
+    with answering(json.dumps({"errors": [{"message": "Cannot query field 'pools'"}]})) as url:
+        result = CliRunner().invoke(command_line, ["stale", "--url", url])
+    assert result.exit_code == 1 and "Cannot query field 'pools'" in result.stderr
 
 
 def test_what_comes_after_a_failed_asset_is_made_too() -> None:
