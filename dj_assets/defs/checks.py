@@ -212,7 +212,8 @@ def few_undecided(asset: dg.AssetKey, settings: Checks) -> dg.AssetCheckSpec:
         FEW_UNDECIDED,
         asset=asset,
         description=f"At most {settings.max_undecided_share:.4g} of the samples are undecided. "
-        "The materialization's `first_undecided` says why they are.",
+        "The materialization's `first_undecided` says why they are. An error, since somebody has to mend the cause; "
+        "not blocking, since what was decided is right.",
     )
 
 
