@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +244,14 @@ def test_loading_the_definitions_loads_nothing_heavy(tmp_path: Path) -> None:
     assert run_python(code, cwd=tmp_path) == "[]"
 
 
+def test_a_data_drop_may_be_overdue(tmp_path: Path) -> None:
+    write_recipes(tmp_path, good=GOOD, daily=GOOD + "dj_assets: {landing: {expect_every_hours: 36}}\n")
+    graph = build_project_defs(tmp_path).resolve_asset_graph()
+    policies = {name: graph.get(dg.AssetKey([name, "samples"])).freshness_policy for name in ("good", "daily")}
+    assert policies["good"] is None
+    assert policies["daily"] == dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=36))
+
+
 def test_a_code_server_takes_the_definitions(tmp_path: Path) -> None:
     """It refused all of them, because of a job and its op of the same name; reading the asset graph checks no names."""
     write_recipes(tmp_path, good=GOOD, other=GOOD)
@@ -271,7 +280,7 @@ def test_this_version_of_dagster_understands_every_line_of_dagster_yaml(
         concurrency = instance.get_concurrency_config()
         assert concurrency.pool_config.default_pool_limit == 1
         assert concurrency.run_queue_config is not None
-        assert concurrency.run_queue_config.max_concurrent_runs == 2
+        assert concurrency.run_queue_config.max_concurrent_runs == 4
         assert instance.get_runs() == []
     assert (tmp_path / ".dagster_home" / "history").is_dir()
     assert {path.name for path in tmp_path.iterdir()} == {"dagster.yaml", ".dagster_home"}

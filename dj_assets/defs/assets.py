@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -261,6 +262,7 @@ def _samples_asset(graph: RecipeGraph) -> dg.AssetsDefinition:
         },
         check_specs=[checks.lines_are_samples(graph.samples)],
         required_resource_keys={"store"},
+        freshness_policy=_freshness(recipe),
     )
     def samples(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         with failing_clearly():
@@ -279,6 +281,12 @@ def _samples_asset(graph: RecipeGraph) -> dg.AssetsDefinition:
             )
 
     return samples
+
+
+def _freshness(recipe: Recipe) -> dg.FreshnessPolicy | None:
+    """When a new data drop is overdue: Dagster then calls the asset stale in its pages, and alerts may go by that."""
+    hours = recipe.settings.landing.expect_every_hours
+    return None if hours is None else dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=hours))
 
 
 def _read(work: _ShardWork) -> tuple[list[Sample], int]:

@@ -13,8 +13,10 @@ DEFAULT_INSTANCE_CONFIG = """\
 # Written by dj-assets for a project without a dagster.yaml of its own; edit it as you like.
 telemetry: {enabled: false}
 nux: {enabled: false}
-concurrency: {pools: {granularity: op, default_limit: 1}}
+concurrency: {pools: {granularity: op, default_limit: 1}, runs: {max_concurrent_runs: 4}}
 run_monitoring: {enabled: true, free_slots_after_run_end_seconds: 30}
+run_retries: {enabled: true, max_retries: 1, retry_on_asset_or_op_failure: false}
+freshness: {enabled: true}
 """
 
 
