@@ -22,10 +22,13 @@ NUMBER_LIBRARIES = ("dj-assets", "dagster", "av", "opencv-python-headless", "eas
 """Packages whose version may explain a number."""
 
 
+_COMPACT = json.JSONEncoder(separators=(",", ":"))
+
+
 def _digest(facts: Iterable[Any]) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for fact in facts:
-        digest.update(json.dumps(fact, separators=(",", ":")).encode())
+        digest.update(_COMPACT.encode(fact).encode())
         digest.update(b"\n")
     return digest.hexdigest()
 

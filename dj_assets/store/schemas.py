@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from dj_assets import samples as sample_format
@@ -92,10 +92,11 @@ class Table:
 
     def unpack(self, table: pa.Table) -> list[dict[str, Any]]:
         """Arrow → records, the inverse of `pack`; lists come back as lists."""
-        texts = [column.name for column in self.columns if column.kind in ("text", "texts", "videos")]
-        records = self.conform(table).to_pylist()
+        conformed = self.conform(table)
+        records = conformed.to_pylist()
+        escaped = [column.name for column in self.columns if _may_be_escaped(column.kind, conformed[column.name])]
         for record in records:
-            for name in texts:
+            for name in escaped:
                 record[name] = _each_text(record[name], restored)
         return records
 
@@ -103,6 +104,8 @@ class Table:
         """The same rows in today's schema: unknown columns left out, missing ones filled with the default."""
         import pyarrow as pa
 
+        if table.schema.equals(self.arrow):
+            return table
         arrays = []
         for column, field in zip(self.columns, self.arrow, strict=True):
             if column.name in table.column_names:
@@ -246,6 +249,7 @@ def _shallow(value: Any) -> dict[str, Any]:
     return dict(vars(value))
 
 
+@cache
 def _field_names(noun: Any) -> tuple[str, ...]:
     return tuple(field.name for field in fields(noun))
 
@@ -278,6 +282,18 @@ def storable(text: str) -> str:
 def restored(text: str) -> str:
     """Inverse of `storable`."""
     return json.loads(text[1:]) if text.startswith(ESCAPED) else text
+
+
+def _may_be_escaped(kind: Kind, column: pa.ChunkedArray) -> bool:
+    """Whether some text of a column has to be restored. Nearly none has: looking at the column spares its cells."""
+    import pyarrow.compute as pc
+
+    if kind == "videos":
+        return True
+    if kind not in ("text", "texts"):
+        return False
+    texts = pc.list_flatten(column) if kind == "texts" else column
+    return bool(pc.any(pc.starts_with(texts, ESCAPED)).as_py())
 
 
 def _each_text(value: Any, change: Callable[[str], str]) -> Any:
