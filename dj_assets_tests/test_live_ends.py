@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,9 +56,15 @@ TERMINATE = "mutation($id: String!) { terminateRun(runId: $id) { __typename } }"
 
 
 @pytest.fixture
-def live(tmp_path: Path, operator_package: Path) -> Iterator[LiveProject]:
+def executor() -> str:
+    return "in_process"
+
+
+@pytest.fixture
+def live(tmp_path: Path, operator_package: Path, executor: str) -> Iterator[LiveProject]:
     (operator_package / "video_slow_filter.py").write_text(SLOW_OPERATOR)
-    with live_project(tmp_path / "p", recipes={"slow": SLOW}, num_videos=NUM_VIDEOS) as live:
+    environment = {"DJ_ASSETS_EXECUTOR": executor}
+    with live_project(tmp_path / "p", recipes={"slow": SLOW}, num_videos=NUM_VIDEOS, environment=environment) as live:
         yield live
 
 
@@ -125,15 +133,30 @@ def test_a_measuring_run_that_is_terminated_ends_within_seconds_and_leaves_no_ha
     said = wait_until_measuring(live, run_id)
     assert f"recipe=slow shard=ds-00000 run={run_id[:8]} header: " in said
     [process] = processes_of(run_id)
-    assert live.graphql(TERMINATE, id=run_id)["terminateRun"]["__typename"] == "TerminateRunSuccess"
-    live.wait_for(lambda: statuses(live)[run_id] == "CANCELED", 10)
+    terminate(live, run_id)
     live.wait_for(lambda: not Path(f"/proc/{process}").exists(), 10)
-    store = Store(live.folder / ".dj_assets" / "store")
-    assert not store.stats_path("slow", "video_slow_filter", "ds-00000").exists()
 
     again = launch(live)
     live.wait_for(lambda: statuses(live)[again] == "SUCCESS", 60)
     everything_is_there_once(live)
+
+
+def terminate(live: LiveProject, run_id: str) -> None:
+    assert live.graphql(TERMINATE, id=run_id)["terminateRun"]["__typename"] == "TerminateRunSuccess"
+    live.wait_for(lambda: statuses(live)[run_id] == "CANCELED", 10)
+    store = Store(live.folder / ".dj_assets" / "store")
+    assert not store.stats_path("slow", "video_slow_filter", "ds-00000").exists()
+
+
+@pytest.mark.parametrize("executor", ["multiprocess"])
+def test_steps_in_processes_of_their_own_are_terminated_as_soon(live: LiveProject) -> None:
+    """And not retried: Dagster takes an interrupt for a reason to, where a step has a retry policy."""
+    run_id = launch(live)
+    wait_until_measuring(live, run_id)
+    terminate(live, run_id)
+    time.sleep(15)  # a retry would come after ten
+    assert statuses(live) == {run_id: "CANCELED"}
+    assert [path.name for path in live.folder.glob("outputs/*/*")] == []
 
 
 def test_a_killed_run_is_run_again_by_itself(live: LiveProject) -> None:
@@ -159,4 +182,16 @@ def test_with_daemon_and_run_killed_everything_completes_after_a_restart(live: L
     live.start("daemon")
     live.wait_for(live.is_up, 60)
     live.wait_for(lambda: sorted(statuses(live).values()) == ["FAILURE", "SUCCESS"], 120)
+    everything_is_there_once(live)
+
+
+@pytest.mark.parametrize("executor", ["multiprocess"])
+def test_a_step_that_is_killed_is_taken_once_more_by_its_run(live: LiveProject) -> None:
+    """In a process of its own, it takes no run with it."""
+    run_id = launch(live)
+    wait_until_measuring(live, run_id)
+    [step] = re.findall(rf"{run_id} - (\d+) - slow__measure_header - STEP_START", live.log.read_text())
+    os.kill(int(step), signal.SIGKILL)
+    live.wait_for(lambda: statuses(live)[run_id] == "SUCCESS", 120)
+    assert any("slow__measure_header" in said and "retry" in said for said in messages(live, run_id))
     everything_is_there_once(live)

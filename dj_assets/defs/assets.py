@@ -20,7 +20,7 @@ from dj_assets.defs.automation import follows_its_inputs
 from dj_assets.defs.failures import failing_clearly
 from dj_assets.defs.partitions import dataset_shards, find_shard, partitions_name, shard_partitions
 from dj_assets.defs.progress import ProgressLog, ShardLog
-from dj_assets.defs.resources import CPU_POOL, GPU_POOL, IN_PROCESS, executor_name
+from dj_assets.defs.resources import CPU_POOL, GPU_POOL, IN_PROCESS, executor_name, step_retries
 from dj_assets.errors import StoreError
 from dj_assets.plan import Pass, Plan, Step
 from dj_assets.recipe import Recipe
@@ -262,6 +262,7 @@ def _samples_asset(graph: RecipeGraph) -> dg.AssetsDefinition:
         },
         check_specs=[checks.lines_are_samples(graph.samples)],
         required_resource_keys={"store"},
+        retry_policy=step_retries(),
         freshness_policy=_freshness(recipe),
     )
     def samples(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
@@ -339,6 +340,7 @@ def _pass_assets(graph: RecipeGraph, pass_: Pass) -> dg.AssetsDefinition:
         can_subset=True,
         pool=GPU_POOL if pass_.compute == "gpu" else CPU_POOL,
         required_resource_keys={"store", engine},
+        retry_policy=step_retries(),
         description=f"One decode of each video for {', '.join(step.key for step in pass_.steps)}.",
     )
     def measure(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
@@ -469,6 +471,7 @@ def _raise_errors(errors: Mapping[str, Exception]) -> None:
     raise dg.Failure(
         description="an operator failed; the tables of the others were written\n" + "\n".join(lines),
         metadata={step_key: repr(error) for step_key, error in errors.items()},
+        allow_retries=False,
     ) from ExceptionGroup("operators failed", list(errors.values()))
 
 
@@ -502,6 +505,7 @@ def _filtered_asset(graph: RecipeGraph) -> dg.AssetsDefinition:
             checks.keep_rate_as_usual(graph.filtered, plan.recipe.settings.checks),
         ],
         required_resource_keys={"store"},
+        retry_policy=step_retries(),
         backfill_policy=MANY_SHARDS_A_RUN,
     )
     def filtered(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
@@ -581,6 +585,7 @@ def _export_asset(graph: RecipeGraph) -> dg.AssetsDefinition:
         },
         check_specs=[checks.lines_are_samples_out(graph.export), checks.lines_are_verdicts(graph.export)],
         required_resource_keys={"store"},
+        retry_policy=step_retries(),
         backfill_policy=MANY_SHARDS_A_RUN,
     )
     def export(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
@@ -665,6 +670,7 @@ def _evidence_asset(graph: RecipeGraph) -> dg.AssetsDefinition:
         metadata=metadata.recipe_metadata(recipe),
         pool=CPU_POOL,
         required_resource_keys={"store"},
+        retry_policy=step_retries(),
     )
     def evidence(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         with failing_clearly():

@@ -101,6 +101,15 @@ def project_executor() -> dg.ExecutorDefinition:
     )
 
 
+def step_retries() -> dg.RetryPolicy | None:
+    """A step that has a process of its own is started once more when that dies, or for what nobody foresaw.
+
+    Not where the steps share the run's process: there Dagster would take Ctrl-C and *Terminate* for a reason to retry,
+    and a run whose process dies is started once more as a whole.
+    """
+    return None if executor_name() == IN_PROCESS else dg.RetryPolicy(max_retries=1, delay=10.0)
+
+
 @contextmanager
 def project_instance() -> Iterator[dg.DagsterInstance]:
     """The project's Dagster instance (see `dagster_home`), its pools limited, for runs in this process.
