@@ -197,10 +197,9 @@ class _ShardWork:
 
     def _read_table(self, step: Step, samples: Sequence[Sample]) -> list[Row]:
         asset = self.graph.stats(step)
-        provenance = self.store.stats_provenance(self.recipe.name, step.key, self.shard_key)
-        if provenance is not None and provenance.code_version != step.measure_id:
+        rows, provenance = self.store.read_stats_and_origin(self.recipe.name, step.key, self.shard_key)
+        if provenance.code_version != step.measure_id:
             raise self._outdated(asset, f"was measured as {provenance.code_version}, not {step.measure_id}")
-        rows = self.store.read_stats(self.recipe.name, step.key, self.shard_key)
         if checks.measured_other_videos(step, samples, rows):
             raise self._outdated(asset, "was measured on other videos")
         if outside := checks.outside_range(step, rows):

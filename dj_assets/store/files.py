@@ -164,6 +164,12 @@ def read_table(path: Path, table: Table) -> pa.Table:
         return table.conform(file.read(use_threads=False))
 
 
+def read_table_and_origin(path: Path, table: Table) -> tuple[pa.Table, Provenance]:
+    """The same, and what the file says of its own origin, with one look at the file."""
+    with open_parquet(path) as file:
+        return table.conform(file.read(use_threads=False)), provenance_of(file)
+
+
 def read_provenance(path: Path) -> Provenance:
     """What a record file says of its own origin. Raises OSError or `Damaged`."""
     with open_parquet(path) as file:

@@ -16,7 +16,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -94,6 +95,13 @@ class Store:
         """A shard's stats under one step, as written."""
         path = self.stats_path(recipe, step_key, shard)
         return self._read(path, STATS, row_of, asset=f"{recipe}/stats/{step_key}", shard=shard)
+
+    def read_stats_and_origin(self, recipe: str, step_key: str, shard: str) -> tuple[list[Row], Provenance]:
+        """A shard's stats under one step, as written, and where they come from."""
+        path = self.stats_path(recipe, step_key, shard)
+        with _missing_as(path, asset=f"{recipe}/stats/{step_key}", shard=shard):
+            found, provenance = files.read_table_and_origin(path, STATS)
+        return [row_of(record) for record in STATS.unpack(found)], provenance
 
     def stats_provenance(self, recipe: str, step_key: str, shard: str) -> Provenance | None:
         """Where a shard's stats come from, by the file's footer; None where they have to be made again."""
@@ -279,16 +287,24 @@ class Store:
     def _read(
         self, path: Path, table: Table, noun: Callable[[Mapping[str, Any]], Noun], *, asset: str, shard: str
     ) -> list[Noun]:
-        try:
-            return [noun(record) for record in table.unpack(files.read_table(path, table))]
-        except FileNotFoundError:
-            raise StoreError(
-                f"there is no table {asset} of shard {shard}",
-                allowed=f"shards that were materialized: {_listed(path.parent)}",
-                try_=f"materialize {asset} for partition {shard} first",
-            ) from None
-        except OSError as error:
-            raise _unreadable(error) from error
+        with _missing_as(path, asset=asset, shard=shard):
+            found = files.read_table(path, table)
+        return [noun(record) for record in table.unpack(found)]
+
+
+@contextmanager
+def _missing_as(path: Path, *, asset: str, shard: str) -> Iterator[None]:
+    """A table that is not there, or that the system will not let us read, as a `StoreError`."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise StoreError(
+            f"there is no table {asset} of shard {shard}",
+            allowed=f"shards that were materialized: {_listed(path.parent)}",
+            try_=f"materialize {asset} for partition {shard} first",
+        ) from None
+    except OSError as error:
+        raise _unreadable(error) from error
 
 
 def _dated(provenance: Provenance) -> Provenance:
