@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -414,6 +415,12 @@ def test_drops_are_new_until_they_are_added_and_vanished_when_they_go(project: P
     rows = _rows(dj_assets("drops", "list", *sized).stdout)
     assert ["ds-00000", "ds.jsonl", "1", "known"] in rows
     assert ["ds-00001", "vanished:"] in [row[:2] for row in rows]
+
+
+def test_a_drop_that_the_sensor_waits_for_says_why(project: Path) -> None:
+    watched = ("recipes/length.yaml", "--dj_assets.landing.watch", "true", "--dj_assets.landing.quiet_seconds", "3600")
+    listed = " ".join(dj_assets("drops", "list", *watched).stdout.split())
+    assert re.search(r"ds-00000 ds.jsonl 2 not complete: changed \d+ s ago, taken after 3600 s", listed)
 
 
 # --- demo

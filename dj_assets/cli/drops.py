@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -143,6 +144,17 @@ def _plan(configs: tuple[str, ...], tokens: tuple[str, ...]) -> Plan:
     return plan
 
 
+def _waiting(plan: Plan) -> dict[str, str]:
+    """Why the sensor of a recipe that watches its landing place does not take a data drop yet."""
+    from dj_assets.landing import look, why_wait
+
+    landing = plan.recipe.settings.landing
+    if not landing.watch:
+        return {}
+    found = {source.name: why_wait(one, landing, time.time_ns()) for one in look(plan.recipe) for source in one.sources}
+    return {name: f"not complete: {reason}" for name, reason in found.items() if reason}
+
+
 def _print_shards(out: Console, plan: Plan) -> int:
     """Print every shard with its state, vanished ones last. Returns how many are new."""
     from dj_assets.cli.dataset import find_dataset
@@ -154,12 +166,13 @@ def _print_shards(out: Console, plan: Plan) -> int:
     with project_instance() as instance:
         changes = find_shard_changes(instance, plan)
     new = set(changes.new)
+    waiting = _waiting(plan)
     rows = [
         (
             shard.key,
             shard.drop,
             str(min(shard.size, sizes[shard.drop] - shard.start)),
-            "new" if shard.key in new else "known",
+            waiting.get(shard.drop) or ("new" if shard.key in new else "known"),
         )
         for shard in dataset.shards
     ]
