@@ -19,7 +19,7 @@ from dj_assets.defs.abandoned import show_life
 from dj_assets.defs.automation import follows_its_inputs
 from dj_assets.defs.failures import failing_clearly
 from dj_assets.defs.partitions import dataset_shards, find_shard, partitions_name, shard_partitions
-from dj_assets.defs.progress import ProgressLog, ShardLog
+from dj_assets.defs.progress import RUN_DIGITS, ProgressLog, ShardLog
 from dj_assets.defs.resources import CPU_POOL, GPU_POOL, IN_PROCESS, executor_name, step_retries
 from dj_assets.errors import StoreError
 from dj_assets.plan import Pass, Plan, Step
@@ -234,7 +234,7 @@ def _refresh_index(context: dg.AssetExecutionContext) -> None:
     """A locked or broken index is a line in the log, not a failure."""
     warning = context.resources.store.open().refresh_index()
     if warning:
-        context.log.warning(warning)
+        context.log.warning(f"run={context.run_id[:RUN_DIGITS]} {warning}")
 
 
 # ---------------------------------------------------------------------------------------------------------- samples

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import dagster as dg
 
+from dj_assets.defs.progress import ShardLog
 from dj_assets.defs.versions import joint_version
 from dj_assets.errors import DjAssetsError
 
@@ -43,7 +44,8 @@ def each_shard(
             failed[key] = error
         if time.monotonic() - logged_at >= LOG_EVERY_SECONDS:
             logged_at = time.monotonic()
-            context.log.info(f"{len(done) + len(failed)} of {len(keys)} shards, {len(failed)} failed")
+            log = ShardLog(context.log, recipe=context.asset_key.path[0], shard=key, run_id=context.run_id)
+            log.info(f"{len(done) + len(failed)} of {len(keys)} shards, {len(failed)} failed")
     return done, failed
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from dj_assets.defs import batches
 from dj_assets.defs.assets import RecipeGraph, build_recipe_defs
 from dj_assets.defs.jobs import run_recipe
 from dj_assets.defs.resources import project_resources
@@ -80,6 +81,15 @@ def test_a_shard_that_cannot_be_decided_fails_the_run_and_leaves_the_others_done
     assert "1 shards failed, 2 are done" in text and f"{SHARDS[1]}: there is no table" in text
     after = runs_that_made(instance, RecipeGraph(plan).filtered)
     assert {shard for shard in SHARDS if after[shard] != before[shard]} == {SHARDS[0], SHARDS[2]}
+
+
+def test_progress_is_told_with_the_recipe_the_shard_and_the_run(
+    plan: Plan, tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "LOG_EVERY_SECONDS", 0.0)
+    result = run_range(plan, tmp_path, instance, "filtered")
+    said = [entry.user_message for entry in instance.all_logs(result.run_id)]
+    assert f"recipe=clips shard={SHARDS[1]} run={result.run_id[:8]} 2 of 3 shards, 0 failed" in said
 
 
 def test_a_check_of_many_shards_names_those_that_fail(
