@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import socket
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,9 @@ import dagster as dg
 
 HOST_TAG = "dj_assets/host"
 ALIVE_TAG = "dj_assets/alive"
+
+OLD_SECONDS = 3600.0
+"""A younger file may be one that its process has made and not locked yet."""
 
 UNFINISHED = [
     dg.DagsterRunStatus.NOT_STARTED,
@@ -47,6 +51,7 @@ def show_life(instance: dg.DagsterInstance, run: dg.DagsterRun, folder: Path) ->
     if _sign_of(run) is not None or run.run_id in _shown:
         return
     folder.mkdir(parents=True, exist_ok=True)
+    _remove_old_signs(folder)
     path = folder / f"{run.run_id}.lock"
     file = path.open("w")
     fcntl.flock(file, fcntl.LOCK_EX)
@@ -55,6 +60,17 @@ def show_life(instance: dg.DagsterInstance, run: dg.DagsterRun, folder: Path) ->
 
 
 _shown: dict[str, IO[str]] = {}
+
+
+def _remove_old_signs(folder: Path) -> None:
+    """A process that ends in its own time leaves its file, which says no more then than one that is not there."""
+    for path in folder.glob("*.lock"):
+        try:
+            is_old = time.time() - path.stat().st_mtime > OLD_SECONDS
+        except FileNotFoundError:
+            continue
+        if is_old and not _is_alive(path):
+            path.unlink(missing_ok=True)
 
 
 def free_abandoned_runs(instance: dg.DagsterInstance) -> list[str]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import dagster as dg
 import pytest
 from dagster._core.test_utils import create_run_for_test
 
-from dj_assets.defs.abandoned import free_abandoned_runs, show_life, sign_of_life
+from dj_assets.defs.abandoned import OLD_SECONDS, free_abandoned_runs, show_life, sign_of_life
 
 HOLD_AND_WAIT = """
 import json, sys
@@ -121,3 +123,20 @@ def test_a_run_of_the_daemon_shows_life_too_and_its_repetition_is_not_taken_for_
     show_life(kept_instance, repeated, tmp_path / "running")
     shown = kept_instance.get_run_by_id(repeated.run_id)
     assert shown is not None and shown.tags["dj_assets/alive"].endswith(f"{repeated.run_id}.lock")
+
+
+def test_what_ended_runs_leave_is_removed_by_later_ones(
+    other: subprocess.Popen[str], kept_instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    """Each run of the daemon left an empty file in the store, for ever."""
+    assert other.stdout is not None
+    held = Path(json.loads(other.stdout.readline())["dj_assets/alive"])
+    folder = tmp_path / "running"
+    for name in ("ended", "just-made"):
+        (folder / f"{name}.lock").touch()
+    long_ago = time.time() - 2 * OLD_SECONDS
+    for path in (held, folder / "ended.lock"):
+        os.utime(path, (long_ago, long_ago))
+    run = create_run_for_test(kept_instance, status=dg.DagsterRunStatus.STARTED)
+    show_life(kept_instance, run, folder)
+    assert {path.name for path in folder.iterdir()} == {held.name, "just-made.lock", f"{run.run_id}.lock"}
