@@ -92,7 +92,7 @@ class Table:
 
     def unpack(self, table: pa.Table) -> list[dict[str, Any]]:
         """Arrow → records, the inverse of `pack`; lists come back as lists."""
-        conformed = self.conform(table)
+        conformed = table if table.schema.equals(self.arrow) else self.conform(table)
         records = conformed.to_pylist()
         escaped = [column.name for column in self.columns if _may_be_escaped(column.kind, conformed[column.name])]
         for record in records:
@@ -104,8 +104,6 @@ class Table:
         """The same rows in today's schema: unknown columns left out, missing ones filled with the default."""
         import pyarrow as pa
 
-        if table.schema.equals(self.arrow):
-            return table
         arrays = []
         for column, field in zip(self.columns, self.arrow, strict=True):
             if column.name in table.column_names:

@@ -366,3 +366,10 @@ def test_provenance_fields_are_in_the_ledger() -> None:
     from dj_assets.store import ledger
 
     assert {field.name for field in fields(Provenance)} <= set(ledger.COLUMNS)
+
+
+def test_a_conformed_table_has_the_field_ids_that_the_views_find_columns_by() -> None:
+    """Left as it was for its right types, a table was written without them, and DuckDB read nothing but defaults."""
+    bare = STATS.arrow.remove_metadata().empty_table()
+    bare = bare.cast(pa.schema([field.remove_metadata() for field in bare.schema]))
+    assert all(field.metadata for field in STATS.conform(bare).schema)
