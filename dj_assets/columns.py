@@ -1,0 +1,260 @@
+"""A recipe's stored numbers as arrays, and verdicts over all samples at once: a million in some milliseconds.
+
+The same three answers as in `decide`, as codes whose order does the logic:
+
+    PASSES < UNKNOWN < FAILS      ranges of a video: max     `all` videos: max     `any` of the videos: min
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from dj_assets.errors import STATUSES
+from dj_assets.plan import Plan, StatRange, Step
+from dj_assets.samples import Sample
+from dj_assets.store import bulk
+from dj_assets.store.schemas import SAMPLES, sample_of, sample_record
+from dj_assets.store.store import Store
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Codes = npt.NDArray[np.uint8]
+PASSES, UNKNOWN, FAILS = 0, 1, 2
+
+OK = STATUSES.index("ok")
+NOT_MEASURED = len(STATUSES)
+STATUS_NAMES: tuple[str, ...] = (*STATUSES, "not_measured")
+"""By status code. `not_measured`: nobody has asked this measure about the video yet, so nothing can be said of it."""
+
+
+@dataclass(frozen=True, eq=False)
+class StepColumns:
+    """What the store knows under one step. Videos are those of the step's field, by sample and position.
+
+    samples: int64 [V], index of each video's sample, not decreasing. values: float64 [S, V], one line per stat of the
+    operator, NaN where there is no number. statuses: uint8 [S, V], codes into `STATUS_NAMES`.
+    num_samples: of the whole recipe. rows: int64 [V], each video's line in `Columns.videos`.
+    """
+
+    step: Step
+    num_samples: int
+    samples: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.int64]
+    values: npt.NDArray[np.float64]
+    statuses: Codes
+
+    @cached_property
+    def _starts(self) -> npt.NDArray[np.int64]:
+        """First video of each sample that has one."""
+        return np.flatnonzero(np.diff(self.samples, prepend=-1))
+
+    @cached_property
+    def _is_one_each(self) -> bool:
+        return len(self.samples) == self.num_samples and len(self._starts) == self.num_samples
+
+    def stat(self, name: str) -> int:
+        """Line of a stat in `values`."""
+        return [stat.name for stat in self.step.operator.stats].index(name)
+
+    def range_codes(self, range_: StatRange) -> Codes:
+        """Whether each video lies in one range: uint8 [V]."""
+        line = self.stat(range_.stat)
+        values = self.values[line]
+        low_closed, high_closed = range_.low_closed != range_.is_reversed, range_.high_closed != range_.is_reversed
+        inside = values >= range_.low if low_closed else values > range_.low
+        inside &= values <= range_.high if high_closed else values < range_.high
+        codes = np.where(inside != range_.is_reversed, np.uint8(PASSES), np.uint8(FAILS))
+        codes[self.statuses[line] != OK] = UNKNOWN
+        return codes
+
+    def codes(
+        self, ranges: Sequence[StatRange] | None = None, any_or_all: Literal["any", "all"] | None = None
+    ) -> Codes:
+        """Whether each sample passes the step: uint8 [num_samples]. Default the step's own ranges and `any_or_all`."""
+        of_videos = np.zeros(len(self.samples), dtype=np.uint8)
+        for range_ in self.step.ranges if ranges is None else ranges:
+            np.maximum(of_videos, self.range_codes(range_), out=of_videos)
+        return self.of_samples(of_videos, any_or_all or self.step.any_or_all)
+
+    def of_samples(self, of_videos: Codes, any_or_all: Literal["any", "all"]) -> Codes:
+        """Codes of videos [V] → codes of samples [num_samples]; a sample without videos passes."""
+        if self._is_one_each:
+            return of_videos
+        codes = np.full(self.num_samples, PASSES, dtype=np.uint8)
+        if len(of_videos):
+            worst_or_best = np.maximum if any_or_all == "all" else np.minimum
+            codes[self.samples[self._starts]] = worst_or_best.reduceat(of_videos, self._starts)
+        return codes
+
+    def undecided_by_status(self, line: int = 0) -> dict[str, int]:
+        """Videos without a number, by status."""
+        counts = np.bincount(self.statuses[line], minlength=len(STATUS_NAMES))
+        return {name: int(counts[code]) for code, name in enumerate(STATUS_NAMES) if code != OK and counts[code]}
+
+
+@dataclass(frozen=True, eq=False)
+class Outcomes:
+    """Verdicts on all samples, by the steps in recipe order.
+
+    worst: uint8 [N], the worst code of any step: PASSES is kept, FAILS dropped, UNKNOWN undecided.
+    deciding: uint8 [N], index of the step that a verdict names: the first that fails, else the first that is unknown;
+    the number of steps where none does (kept, or malformed).
+    """
+
+    worst: Codes
+    deciding: Codes
+
+    @property
+    def kept(self) -> npt.NDArray[np.bool_]:
+        return self.worst == PASSES
+
+    def counts(self) -> tuple[int, int, int]:
+        """(kept, dropped, undecided)."""
+        found = np.bincount(self.worst, minlength=3)
+        return int(found[PASSES]), int(found[FAILS]), int(found[UNKNOWN])
+
+
+def outcomes(codes: Sequence[Codes], malformed: npt.NDArray[np.bool_]) -> Outcomes:
+    """Verdicts from the codes of each step. malformed: bool [N], samples of which nothing can be known."""
+    worst = np.zeros(len(malformed), dtype=np.uint8)
+    for one in codes:
+        np.maximum(worst, one, out=worst)
+    worst[malformed] = UNKNOWN
+    deciding = np.full(len(malformed), len(codes), dtype=np.uint8)
+    for number in reversed(range(len(codes))):
+        deciding[(codes[number] == worst) & (worst != PASSES)] = number
+    deciding[malformed] = len(codes)
+    return Outcomes(worst, deciding)
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """Samples of a recipe, and what the store knows of their videos under each step of a plan.
+
+    samples: Arrow, `bulk.SAMPLE_COLUMNS`, by shard and line. videos: Arrow struct [M], every video of every sample in
+    order. steps: by step key, in recipe order.
+    """
+
+    plan: Plan
+    samples: pa.Table
+    videos: pa.StructArray
+    video_samples: npt.NDArray[np.int64]
+    steps: Mapping[str, StepColumns]
+
+    @property
+    def num_samples(self) -> int:
+        return int(self.samples.num_rows)
+
+    @cached_property
+    def malformed(self) -> npt.NDArray[np.bool_]:
+        """bool [N]: samples that are no samples."""
+        import pyarrow.compute as pc
+
+        return np.asarray(pc.not_equal(self.samples.column("status"), "ok"), dtype=bool)
+
+    def outcomes(self) -> Outcomes:
+        """Verdicts under the plan's own bounds."""
+        return outcomes([step.codes() for step in self.steps.values()], self.malformed)
+
+    def sample_id(self, number: int) -> str:
+        """Of the sample with this index."""
+        return str(self.samples.column("sample_id")[number].as_py())
+
+    def sample(self, number: int) -> Sample:
+        """The sample with this index, without the user's record."""
+        return _sample(self.samples.slice(number, 1))
+
+
+def stored_columns(plan: Plan, store: Store) -> Columns:
+    """Columns over every sample of the recipe that was materialized. Of no samples where none was."""
+    return columns(plan, store, bulk.samples(store.root, plan.recipe.name))
+
+
+def columns_of(plan: Plan, store: Store, shards: Mapping[str, Sequence[Sample]]) -> Columns:
+    """Columns over these samples, by shard, wherever they come from; their videos identified (`measure.identify`)."""
+    records = [
+        sample_record(sample, {"recipe": plan.recipe.name, "shard": shard})
+        for shard, samples in shards.items()
+        for sample in samples
+    ]
+    return columns(plan, store, SAMPLES.pack(records).select(list(bulk.SAMPLE_COLUMNS)))
+
+
+def columns(plan: Plan, store: Store, samples: pa.Table) -> Columns:
+    """Columns over a table of samples. Decodes nothing: what the store does not know is `not_measured`."""
+    import pyarrow.compute as pc
+
+    lists = samples.column("videos").combine_chunks()
+    videos = pc.list_flatten(lists)
+    video_samples = np.asarray(pc.list_parent_indices(lists), dtype=np.int64)
+    steps: dict[str, StepColumns] = {}
+    known: dict[tuple[str, str], StepColumns] = {}
+    for step in plan.steps:
+        same = known.get((step.measure_id, step.video_key))
+        steps[step.key] = (
+            _step_columns(step, store, samples.num_rows, videos, video_samples)
+            if same is None
+            else StepColumns(step, same.num_samples, same.samples, same.rows, same.values, same.statuses)
+        )
+        known.setdefault((step.measure_id, step.video_key), steps[step.key])
+    return Columns(plan, samples, videos, video_samples, steps)
+
+
+def _step_columns(
+    step: Step, store: Store, num_samples: int, videos: pa.StructArray, video_samples: npt.NDArray[np.int64]
+) -> StepColumns:
+    import pyarrow.compute as pc
+
+    rows = np.flatnonzero(np.asarray(pc.equal(videos.field("field"), step.video_key), dtype=bool))
+    wanted = videos if len(rows) == len(videos) else videos.take(rows)
+    unopened = _status_codes(wanted.field("status"))
+    found = bulk.numbers(store.root, step.operator.name, step.measure_id)
+    values, statuses = [], []
+    for stat in step.operator.stats:
+        of_stat = found.filter(pc.equal(found.column("stat"), stat.name))
+        places = pc.index_in(wanted.field("content_hash"), value_set=of_stat.column("content_hash"))
+        is_known = np.asarray(places.is_valid())
+        at = np.asarray(places.fill_null(0), dtype=np.int64)
+        code = np.full(len(rows), NOT_MEASURED, dtype=np.uint8)
+        value = np.full(len(rows), np.nan)
+        if of_stat.num_rows:
+            # A failure has no number, so it stays NaN.
+            known_values = np.asarray(of_stat.column("value").cast("float64").fill_null(np.nan), dtype=np.float64)
+            value = np.where(is_known, known_values[at], np.nan)
+            code = np.where(is_known, _status_codes(of_stat.column("status"))[at], code)
+        code = np.where(unopened == OK, code, unopened).astype(np.uint8)
+        values.append(np.where(code == OK, value, np.nan))
+        statuses.append(code)
+    return StepColumns(step, num_samples, video_samples[rows], rows, np.stack(values), np.stack(statuses))
+
+
+def _status_codes(names: Any) -> Codes:
+    """Text [V] → uint8 [V], codes into `STATUS_NAMES`."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return np.asarray(pc.index_in(names, value_set=pa.array(STATUS_NAMES)), dtype=np.uint8)
+
+
+def _sample(rows: pa.Table) -> Sample:
+    [record] = rows.to_pylist()
+    missing = {column.name: column.default for column in SAMPLES.columns if column.name not in record}
+    [whole] = SAMPLES.unpack(SAMPLES.pack([{**missing, **record}]))
+    return sample_of(whole)
+
+
+def not_measured(columns_: Columns, among: Collection[str] = ()) -> dict[str, int]:
+    """Step key → videos that nobody has asked its measure about; steps without any left out."""
+    counts = {
+        key: int((step.statuses == NOT_MEASURED).any(axis=0).sum())
+        for key, step in columns_.steps.items()
+        if not among or key in among
+    }
+    return {key: count for key, count in counts.items() if count}

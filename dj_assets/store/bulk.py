@@ -1,0 +1,100 @@
+"""Whole tables of a store as Arrow, for whoever looks at a million rows at once."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dj_assets.errors import StoreError
+from dj_assets.store import index
+from dj_assets.store.facts import folder_of
+from dj_assets.store.files import part
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SAMPLE_COLUMNS = ("shard", "sample_id", "drop", "line_number", "videos", "status", "reason")
+SAMPLE_ORDER = "ORDER BY shard, line_number, sample_id"
+NUMBER_COLUMNS = ("content_hash", "stat", "value", "status", "reason")
+
+
+def samples(root: Path, recipe: str) -> pa.Table:
+    """`SAMPLE_COLUMNS` of every sample of a recipe, by shard and line; of no rows where none was materialized."""
+    columns = ", ".join(f'"{name}"' for name in SAMPLE_COLUMNS)
+    return _ask(root, f"SELECT {columns} FROM ({_samples_sql(root, recipe)}) {SAMPLE_ORDER}")
+
+
+def record_field(root: Path, recipe: str, name: str) -> pa.Array:
+    """One field of the users' records as JSON text, null where a record lacks it; in the order of `samples`."""
+    path = index.literal("$." + json.dumps(name, ensure_ascii=False))
+    found = _ask(
+        root,
+        f"SELECT CAST(json_extract(record, {path}) AS VARCHAR) AS field FROM ({_samples_sql(root, recipe)}) "
+        f"{SAMPLE_ORDER}",
+    )
+    return found.column("field").combine_chunks()
+
+
+def record_fields(root: Path, recipe: str, *, most_records: int = 10_000) -> list[str]:
+    """Names of the fields of the users' records, in the order of first appearance in the first records."""
+    found = _ask(
+        root,
+        f"SELECT json_keys(record) AS names FROM ({_samples_sql(root, recipe)}) WHERE status = 'ok' "
+        f"LIMIT {most_records}",
+    )
+    return list(dict.fromkeys(name for names in found.column("names").to_pylist() for name in names or ()))
+
+
+def numbers(root: Path, operator: str, measure_id: str) -> pa.Table:
+    """`NUMBER_COLUMNS` of everything that a measure found: the best answer per video and stat, in no order.
+
+    A number goes before a failure and the newer before the older, as in `Store.find_facts`; but failures that may pass
+    (`timed_out`) are among them, since somebody who looks wants to know.
+    """
+    folder = folder_of(root, operator, measure_id).relative_to(root).as_posix()
+    facts = index.select(root, "facts", [f"{folder}/*.parquet"])
+    found = _ask(root, f"SELECT {', '.join(NUMBER_COLUMNS)}, measured_at FROM ({facts})")
+    keys = found.group_by(["content_hash", "stat"]).aggregate([])
+    if keys.num_rows < found.num_rows:
+        found = _best(root, facts)
+    return found.select(list(NUMBER_COLUMNS))
+
+
+def _best(root: Path, facts: str) -> pa.Table:
+    return _ask(
+        root,
+        f"SELECT DISTINCT ON (content_hash, stat) {', '.join(NUMBER_COLUMNS)}, measured_at FROM ({facts}) "
+        "ORDER BY content_hash, stat, status = 'ok' DESC, measured_at DESC",
+    )
+
+
+def _samples_sql(root: Path, recipe: str) -> str:
+    return index.select(root, "samples", [f"tables/{part(recipe, what='recipe')}/samples/*.parquet"])
+
+
+def _ask(root: Path, sql: str) -> pa.Table:
+    with _connected() as connection:
+        return connection.sql(sql).to_arrow_table()
+
+
+@contextmanager
+def _connected() -> Iterator[Any]:
+    """A connection of its own, in memory. What DuckDB cannot read is a `StoreError`."""
+    import duckdb
+
+    with tempfile.TemporaryDirectory(prefix="dj-assets-") as spill:
+        connection = duckdb.connect(config={"temp_directory": spill})
+        try:
+            yield connection
+        except duckdb.Error as error:
+            raise StoreError(
+                f"a table of the store cannot be read: {' '.join(str(error).split())}",
+                allowed="Parquet files as dj-assets wrote them",
+                try_="materialize the shard again that it belongs to; or remove the file, and measure again",
+            ) from None
+        finally:
+            connection.close()
