@@ -51,13 +51,14 @@ class StepColumns:
     statuses: Codes
 
     @cached_property
-    def _starts(self) -> npt.NDArray[np.int64]:
+    def starts(self) -> npt.NDArray[np.int64]:
         """First video of each sample that has one."""
         return np.flatnonzero(np.diff(self.samples, prepend=-1))
 
     @cached_property
-    def _is_one_each(self) -> bool:
-        return len(self.samples) == self.num_samples and len(self._starts) == self.num_samples
+    def is_one_each(self) -> bool:
+        """Whether every sample has exactly one video, so that codes of videos are codes of samples."""
+        return len(self.samples) == self.num_samples and len(self.starts) == self.num_samples
 
     def stat(self, name: str) -> int:
         """Line of a stat in `values`."""
@@ -85,12 +86,12 @@ class StepColumns:
 
     def of_samples(self, of_videos: Codes, any_or_all: Literal["any", "all"]) -> Codes:
         """Codes of videos [V] → codes of samples [num_samples]; a sample without videos passes."""
-        if self._is_one_each:
+        if self.is_one_each:
             return of_videos
         codes = np.full(self.num_samples, PASSES, dtype=np.uint8)
         if len(of_videos):
             worst_or_best = np.maximum if any_or_all == "all" else np.minimum
-            codes[self.samples[self._starts]] = worst_or_best.reduceat(of_videos, self._starts)
+            codes[self.samples[self.starts]] = worst_or_best.reduceat(of_videos, self.starts)
         return codes
 
     def undecided_by_status(self, line: int = 0) -> dict[str, int]:

@@ -1,0 +1,634 @@
+"""What the page asks: counts, curves, samples near a bound, a bound from marks. Numbers in, numbers out; no HTTP."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from dj_assets.columns import FAILS, OK, PASSES, STATUS_NAMES, UNKNOWN, Codes, Columns, StepColumns
+from dj_assets.errors import DjAssetsError
+from dj_assets.operators._contract import Bound
+from dj_assets.plan import Plan, StatRange, Step
+from dj_assets.samples import Sample
+from dj_assets.store import bulk, labels
+from dj_assets.store.store import Store
+from dj_assets.studio.bounds import (
+    FieldFilter,
+    Filter,
+    State,
+    StepBounds,
+    bounds_of,
+    check_state,
+    ranges_under,
+    state_of,
+)
+from dj_assets.studio.fit import fit_bound
+
+BINS = 120
+TRADE_OFF_BINS = 48
+MOST_NEAR = 24
+CACHED = 64
+TAIL_SPANS = 2.0
+"""As in the plots: a tail further than so many widths of the middle 98 % is gathered in the outermost bar."""
+
+Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+Places = npt.NDArray[np.uint8]
+"""Bins of an axis: of at most 256, since a million of them are copied with every move of the mouse."""
+
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Equal bins over one stat. What lies beyond the ends is gathered in the outermost bins."""
+
+    low: float
+    high: float
+    bins: int = BINS
+
+    def places(self, values: Floats) -> Places:
+        """Bin of each value, 0 to bins - 1; of NaN any."""
+        with np.errstate(invalid="ignore"):
+            scaled = (values - self.low) * (self.bins / (self.high - self.low))
+            return np.clip(np.nan_to_num(scaled, nan=0.0), 0, self.bins - 1).astype(np.uint8)
+
+
+def axis_over(values: Floats, ends: Sequence[float]) -> Axis:
+    """An axis that shows these values but for far tails, and each end of a range."""
+    found = values[np.isfinite(values)]
+    if len(found):
+        first, last = np.quantile(found, (0.01, 0.99))
+        reach = TAIL_SPANS * (last - first)
+        low = float(found.min()) if not reach or found.min() >= first - reach else float(first)
+        high = float(found.max()) if not reach or found.max() <= last + reach else float(last)
+    else:
+        low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
+    span = (high - low) or abs(low) or 1.0
+    near = [end for end in ends if low - 2 * span <= end <= high + 2 * span]
+    low, high = min(low, *near, low), max(high, *near, high)
+    margin = 0.02 * (high - low) or 0.05 * abs(low) or 0.5
+    return Axis(low - margin, high + margin)
+
+
+class _Cache:
+    """The last results by key. The page asks for the same steps again with each move of one of them."""
+
+    def __init__(self) -> None:
+        self._made: dict[Any, Any] = {}
+        self._lock = threading.Lock()
+
+    def get(self, key: Any, make: Callable[[], Made]) -> Made:
+        with self._lock:
+            if key in self._made:
+                self._made[key] = found = self._made.pop(key)
+                return found
+        made = make()
+        with self._lock:
+            self._made[key] = made
+            while len(self._made) > CACHED:
+                self._made.pop(next(iter(self._made)))
+        return made
+
+
+class Session:
+    """A recipe's stored numbers, looked at under bounds that move. Safe to ask from several threads."""
+
+    def __init__(self, plan: Plan, columns: Columns, store: Store) -> None:
+        self.plan = plan
+        self.columns = columns
+        self.store = store
+        self.steps = {step.key: step for step in plan.steps}
+        self.axes = {
+            (key, stat.name): axis_over(one.values[line], _ends(one.step, stat.name))
+            for key, one in columns.steps.items()
+            for line, stat in enumerate(one.step.operator.stats)
+        }
+        self._places = {
+            (key, stat.name): self.axes[key, stat.name].places(one.values[line])
+            for key, one in columns.steps.items()
+            for line, stat in enumerate(one.step.operator.stats)
+        }
+        self._cache = _Cache()
+        self.shards = self._dictionary("shard")
+
+    def take_plan(self, plan: Plan) -> None:
+        """Take the bounds of the same recipe, written anew, for what it says. Raises `DjAssetsError` where its steps or
+        measures are others: then the numbers at hand are not its own."""
+        if [(s.key, s.measure_id, s.video_key) for s in plan.steps] != [
+            (s.key, s.measure_id, s.video_key) for s in self.plan.steps
+        ]:
+            raise DjAssetsError(
+                f"the steps of {plan.recipe.file} are others now",
+                allowed="the steps and params that the studio was started with",
+                try_="start dj-assets tune again",
+            )
+        steps = {step.key: replace(self.columns.steps[step.key], step=step) for step in plan.steps}
+        self.plan, self.columns = plan, replace(self.columns, plan=plan, steps=steps)
+        self.steps = {step.key: step for step in plan.steps}
+        self._cache = _Cache()
+
+    def _dictionary(self, name: str) -> tuple[list[str], npt.NDArray[np.int64]]:
+        encoded = self.columns.samples.column(name).combine_chunks().dictionary_encode()
+        return encoded.dictionary.to_pylist(), np.asarray(encoded.indices, dtype=np.int64)
+
+    # --- what there is
+
+    def describe(self) -> dict[str, Any]:
+        """The recipe, its steps and their axes, the shards, the fields of the records, and the bounds as they are."""
+        columns = self.columns
+        names, places = self.shards
+        counts = np.bincount(places, minlength=len(names))
+        return {
+            "recipe": self.plan.recipe.name,
+            "file": self.plan.recipe.file,
+            "num_samples": columns.num_samples,
+            "malformed": int(columns.malformed.sum()),
+            "steps": [self._step(step) for step in self.plan.steps],
+            "shards": [{"key": key, "samples": int(count)} for key, count in zip(names, counts, strict=True)],
+            "fields": bulk.record_fields(self.store.root, self.plan.recipe.name),
+            "state": state_of(self.plan).model_dump(),
+            "labels": len(labels.read(self.store.root, self.plan.recipe.name)),
+        }
+
+    def _step(self, step: Step) -> dict[str, Any]:
+        one = self.columns.steps[step.key]
+        return {
+            "key": step.key,
+            "number": step.number,
+            "summary": step.operator.summary,
+            "draws": step.operator.draw is not None,
+            "is_reversed": any(range_.is_reversed for range_ in step.ranges),
+            "panels": [
+                {
+                    "stat": stat.name,
+                    "unit": stat.unit,
+                    "is_integer": stat.is_integer,
+                    "axis": asdict(self.axes[step.key, stat.name]),
+                    "measured": int((one.statuses[line] == OK).sum()),
+                    "videos": len(one.samples),
+                    "undecided": one.undecided_by_status(line),
+                    "bounds": [
+                        {"option": bound.option, "side": bound.side, "help": bound.help}
+                        for bound in step.operator.bounds
+                        if bound.stat == stat.name
+                    ],
+                }
+                for line, stat in enumerate(step.operator.stats)
+            ],
+        }
+
+    # --- counts
+
+    def count(self, state: State, *, with_curves: bool = True) -> dict[str, Any]:
+        """How many samples are kept, dropped and undecided, together and by step; per stat, what the other steps let
+        through and, if wanted, how many would be kept wherever one end were set."""
+        check_state(self.plan, state)
+        mask = self._mask(state.filter)
+        codes = {key: self._codes(key, bounds) for key, bounds in state.steps.items()}
+        ordered = [codes[step.key] for step in self.plan.steps]
+        worst = self._worst(ordered)
+        failing, unknown, kept = ((worst == code) & mask for code in (FAILS, UNKNOWN, PASSES))
+        before = self._saved() & mask
+        num_kept, num_before = int(np.count_nonzero(kept)), int(np.count_nonzero(before))
+        num_both = int(np.count_nonzero(kept & before))
+        others = self._passing_others(ordered, mask)
+        return {
+            "samples": int(np.count_nonzero(mask)),
+            "kept": num_kept,
+            "dropped": int(np.count_nonzero(failing)),
+            "undecided": int(np.count_nonzero(unknown)),
+            "entering": num_kept - num_both,
+            "leaving": num_before - num_both,
+            "steps": self._by_step(ordered, mask),
+            "panels": {
+                f"{step.key}/{stat.name}": self._panel(step, stat.name, state, mask, others[number], with_curves)
+                for number, step in enumerate(self.plan.steps)
+                for stat in step.operator.stats
+            },
+        }
+
+    def _worst(self, codes: Sequence[Codes]) -> Codes:
+        worst = np.zeros(self.columns.num_samples, dtype=np.uint8)
+        for one in codes:
+            np.maximum(worst, one, out=worst)
+        worst[self.columns.malformed] = UNKNOWN
+        return worst
+
+    def _saved(self) -> Flags:
+        """Samples that the recipe as it is keeps."""
+        return self._cache.get("saved", lambda: self.columns.outcomes().kept)
+
+    def _by_step(self, codes: Sequence[Codes], mask: Flags) -> dict[str, dict[str, int]]:
+        left = mask & ~self.columns.malformed
+        found = {}
+        for step, one in zip(self.plan.steps, codes, strict=True):
+            fails = one == FAILS
+            found[step.key] = {
+                "passes": int(np.count_nonzero((one == PASSES) & mask)),
+                "fails": int(np.count_nonzero(fails & mask)),
+                "unknown": int(np.count_nonzero((one == UNKNOWN) & mask)),
+                "dropped": int(np.count_nonzero(fails & left)),
+            }
+            left = left & ~fails
+        return found
+
+    def _passing_others(self, codes: Sequence[Codes], mask: Flags) -> list[Flags]:
+        """For each step, the samples that every other step lets pass."""
+        blocked = np.zeros(self.columns.num_samples, dtype=np.uint8)
+        for one in codes:
+            blocked += one != PASSES
+        usable = mask & ~self.columns.malformed
+        return [usable & (blocked == (one != PASSES)) for one in codes]
+
+    def _panel(self, step: Step, stat: str, state: State, mask: Flags, others: Flags, with_curves: bool) -> dict[str, Any]:
+        one = self.columns.steps[step.key]
+        places, is_ok = self._places[step.key, stat], one.statuses[one.stat(stat)] == OK
+        elsewhere = tuple(bounds.key for key, bounds in state.steps.items() if key != step.key)
+        shown = self._cache.get(
+            ("bars", step.key, stat, state.filter), lambda: _bars(places, is_ok & _of_videos(one, mask))
+        )
+        survivors = self._cache.get(
+            ("survivors", step.key, stat, state.filter, elsewhere),
+            lambda: _bars(places, is_ok & _of_videos(one, others)),
+        )
+        return {
+            "all": shown,
+            "survivors": survivors,
+            "curves": {
+                bound.side: self._curve(step, bound, state.steps[step.key], others, survivors)
+                for bound in step.operator.bounds
+                if bound.stat == stat and with_curves
+            },
+        }
+
+    def _curve(self, step: Step, bound: Bound, bounds: StepBounds, others: Flags, survivors: list[int]) -> list[int]:
+        """Samples kept if this end were at each edge of the axis, all else as it is: bins + 1 counts."""
+        one = self.columns.steps[step.key]
+        deciding = self._deciding(step, bound, bounds)
+        key = ("end", step.key, bound.option, _without(bounds, bound).key)
+        end = self._cache.get(key, lambda: self._end_of(one, bound, deciding))
+        counted = survivors if end is None else _bars(end[0], others & end[1])
+        return _kept_from(np.asarray(counted), _keeps_above(step, bound)).tolist()
+
+    def _end_of(self, one: StepColumns, bound: Bound, deciding: Floats) -> tuple[Places, Flags] | None:
+        """(bins, which samples have one) of the values that decide about an end; None where they are the stat's own."""
+        usable = ~np.isnan(deciding)
+        line = one.stat(bound.stat)
+        if one.is_one_each and np.array_equal(usable, (one.statuses[line] == OK) & ~np.isnan(one.values[line])):
+            return None
+        axis = self.axes[one.step.key, bound.stat]
+        return axis.places(deciding.clip(axis.low, axis.high)), usable
+
+    def _codes(self, key: str, bounds: StepBounds) -> Codes:
+        one = self.columns.steps[key]
+        return self._cache.get(
+            ("codes", key, bounds.key), lambda: one.codes(ranges_under(one.step, bounds), bounds.any_or_all)
+        )
+
+    def _deciding(self, step: Step, bound: Bound, bounds: StepBounds) -> Floats:
+        one = self.columns.steps[step.key]
+        elsewhere = _without(bounds, bound)
+        return self._cache.get(
+            ("deciding", step.key, bound.option, elsewhere.key),
+            lambda: deciding_values(one, bound, ranges_under(step, elsewhere), bounds.any_or_all),
+        )
+
+    # --- which samples to look at
+
+    def _mask(self, wanted: Filter) -> Flags:
+        return self._cache.get(("filter", wanted), lambda: self._filtered(wanted))
+
+    def _filtered(self, wanted: Filter) -> Flags:
+        mask = np.ones(self.columns.num_samples, dtype=bool)
+        if wanted.shards:
+            names, places = self.shards
+            chosen = np.array([name in wanted.shards for name in names], dtype=bool)
+            mask &= chosen[places]
+        if wanted.field is not None:
+            mask &= self._field_mask(wanted.field)
+        return mask
+
+    def _field_mask(self, wanted: FieldFilter) -> Flags:
+        texts = self._cache.get(
+            ("field", wanted.name),
+            lambda: bulk.record_field(self.store.root, self.plan.recipe.name, wanted.name).to_pylist(),
+        )
+        test = _test_of(wanted)
+        return np.fromiter((test(text) for text in texts), dtype=bool, count=len(texts))
+
+    # --- samples
+
+    def near(self, state: State, step_key: str, option: str, *, most: int, only_survivors: bool) -> dict[str, Any]:
+        """The samples nearest one end, on the side that it keeps and on the side that it drops, nearest first.
+
+        only_survivors: those that every other step lets pass, for which this end decides.
+        """
+        check_state(self.plan, state)
+        step, bound = self._end(step_key, option)
+        limit = state.steps[step_key].bounds[option]
+        mask = self._mask(state.filter)
+        if only_survivors:
+            codes = [self._codes(one.key, state.steps[one.key]) for one in self.plan.steps]
+            mask = self._passing_others(codes, mask)[self.plan.steps.index(step)]
+        deciding = self._deciding(step, bound, state.steps[step_key])
+        usable = np.flatnonzero(mask & np.isfinite(deciding))
+        values = deciding[usable]
+        if limit is None and len(values):
+            # No limit keeps everything: the first to go are those at the very end.
+            limit = float(values.min() if _keeps_above(step, bound) else values.max())
+        range_ = next(r for r in ranges_under(step, state.steps[step_key]) if r.stat == bound.stat)
+        passes = np.ones(len(values), dtype=bool) if limit is None else _passes_end(values, limit, range_, bound, step)
+        found = {}
+        for name, chosen in (("kept", passes), ("dropped", ~passes)):
+            of_side = np.flatnonzero(chosen)
+            nearest = of_side[np.argsort(np.abs(values[of_side] - (limit or 0.0)), kind="stable")[:most]]
+            found[name] = [self._card(int(usable[place]), step_key, float(values[place])) for place in nearest]
+        return {"limit": limit, **found, "num_kept": int(passes.sum()), "num_dropped": int((~passes).sum())}
+
+    def undecided(self, state: State, step_key: str, *, most: int) -> list[dict[str, Any]]:
+        """Samples that one step cannot decide, with the reason."""
+        check_state(self.plan, state)
+        codes = self._codes(step_key, state.steps[step_key])
+        found = np.flatnonzero((codes == UNKNOWN) & self._mask(state.filter))[:most]
+        return [self._card(int(number), step_key, None) for number in found]
+
+    def _card(self, number: int, step_key: str, value: float | None) -> dict[str, Any]:
+        """A sample for the gallery: its id, the video that decides and how it is marked."""
+        one = self.columns.steps[step_key]
+        first, last = np.searchsorted(one.samples, (number, number + 1))
+        at = int(first)
+        if value is not None and last > first:
+            lines = np.abs(one.values[:, first:last] - value)
+            at = int(first + np.nanargmin(np.nanmin(np.where(np.isnan(lines), np.inf, lines), axis=0)))
+        video = self.columns.videos[int(one.rows[at])].as_py() if last > first else None
+        status = STATUS_NAMES[int(one.statuses[:, at].max())] if video else "ok"
+        marks = labels.read(self.store.root, self.plan.recipe.name)
+        mark = marks.get(video["content_hash"]) if video else None
+        return {
+            "number": number,
+            "sample_id": self.columns.sample_id(number),
+            "video": int(one.rows[at]) if video else None,
+            "name": video["given"] if video else "",
+            "value": value,
+            "status": status,
+            "reason": (video or {}).get("reason", ""),
+            "label": None if mark is None else ("keep" if mark.keep else "drop"),
+        }
+
+    def sample(self, number: int, state: State) -> dict[str, Any]:
+        """One sample: its record, its videos and what each step says of them."""
+        check_state(self.plan, state)
+        sample = self._sample(number)
+        made = []
+        for step in self.plan.steps:
+            one = self.columns.steps[step.key]
+            first, last = np.searchsorted(one.samples, (number, number + 1))
+            code = int(self._codes(step.key, state.steps[step.key])[number])
+            made.append(
+                {
+                    "step": step.key,
+                    "answer": ("passes", "unknown", "fails")[code],
+                    "bounds": " and ".join(str(range_) for range_ in ranges_under(step, state.steps[step.key])),
+                    "draws": step.operator.draw is not None,
+                    "videos": [
+                        {
+                            "video": int(one.rows[at]),
+                            "values": {
+                                stat.name: None if np.isnan(one.values[line, at]) else float(one.values[line, at])
+                                for line, stat in enumerate(step.operator.stats)
+                            },
+                            "status": STATUS_NAMES[int(one.statuses[:, at].max())],
+                        }
+                        for at in range(int(first), int(last))
+                    ],
+                }
+            )
+        first, last = np.searchsorted(self.columns.video_samples, (number, number + 1))
+        videos = zip(range(int(first), int(last)), sample.videos, strict=True)
+        return {
+            "number": number,
+            "sample_id": sample.sample_id,
+            "status": sample.status,
+            "reason": sample.reason,
+            "steps": made,
+            "videos": [
+                {"video": at, "name": v.given, "path": v.path, "status": v.status, "reason": v.reason}
+                for at, v in videos
+            ],
+        }
+
+    def _sample(self, number: int) -> Sample:
+        if not 0 <= number < self.columns.num_samples:
+            raise DjAssetsError(
+                f"sample {number} is not there", allowed=f"0 to {self.columns.num_samples - 1}", try_="reload the page"
+            )
+        return self.columns.sample(number)
+
+    def _end(self, step_key: str, option: str) -> tuple[Step, Bound]:
+        for step in self.plan.steps:
+            for bound in step.operator.bounds:
+                if (step.key, bound.option) == (step_key, option):
+                    return step, bound
+        raise DjAssetsError(
+            f"{step_key}.{option} is no bound of this recipe",
+            allowed=", ".join(f"{s.key}.{b.option}" for s in self.plan.steps for b in s.operator.bounds),
+            try_="reload the page; the recipe may have changed",
+        )
+
+    # --- two bounds at once
+
+    def trade_off(self, state: State, x: tuple[str, str], y: tuple[str, str]) -> dict[str, Any]:
+        """How many samples lie where, by the values that decide about two ends, and how many would be kept with the
+        ends at each crossing. x, y: (step key, option), of different steps."""
+        check_state(self.plan, state)
+        if x[0] == y[0]:
+            raise DjAssetsError(
+                f"{x[1]} and {y[1]} are both of {x[0]}",
+                allowed="bounds of two different steps",
+                try_="choose another step for one of them",
+            )
+        (step_x, bound_x), (step_y, bound_y) = self._end(*x), self._end(*y)
+        blocked = np.zeros(self.columns.num_samples, dtype=bool)
+        for step in self.plan.steps:
+            if step not in (step_x, step_y):
+                blocked |= self._codes(step.key, state.steps[step.key]) != PASSES
+        values = [self._deciding(s, b, state.steps[s.key]) for s, b in ((step_x, bound_x), (step_y, bound_y))]
+        usable = self._mask(state.filter) & ~self.columns.malformed & ~blocked
+        usable &= ~np.isnan(values[0]) & ~np.isnan(values[1])
+        axes = [
+            replace(self.axes[s.key, b.stat], bins=TRADE_OFF_BINS) for s, b in ((step_x, bound_x), (step_y, bound_y))
+        ]
+        across, up = (axis.places(v[usable].clip(axis.low, axis.high)) for axis, v in zip(axes, values, strict=True))
+        counts = np.bincount(up.astype(np.int64) * TRADE_OFF_BINS + across, minlength=TRADE_OFF_BINS**2)
+        grid = counts.reshape(TRADE_OFF_BINS, TRADE_OFF_BINS)
+        kept = np.apply_along_axis(_kept_from, 1, grid, _keeps_above(step_x, bound_x))
+        kept = np.apply_along_axis(_kept_from, 0, kept, _keeps_above(step_y, bound_y))
+        return {"x": asdict(axes[0]), "y": asdict(axes[1]), "counts": grid.tolist(), "kept": kept.tolist()}
+
+    # --- marks
+
+    def mark(self, video: int, keep: bool | None) -> int:
+        """Mark a video keep or drop, or take the mark back. Returns how many marks there are."""
+        found = self.video(video)
+        if not found["content_hash"]:
+            raise DjAssetsError(
+                f"{found['given']} could not be read, so it cannot be known again",
+                allowed="videos with a content hash",
+                try_="mend the file and measure again",
+            )
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        label = None if keep is None else labels.Label(keep, found["path"], now)
+        return len(labels.change(self.store.root, self.plan.recipe.name, {found["content_hash"]: label}))
+
+    def video(self, number: int) -> dict[str, Any]:
+        """A video of the recipe as its samples list it, by its number."""
+        if not 0 <= number < len(self.columns.videos):
+            raise DjAssetsError(
+                f"video {number} is not there", allowed=f"0 to {len(self.columns.videos) - 1}", try_="reload the page"
+            )
+        return dict(self.columns.videos[number].as_py())
+
+    def fit(self, state: State, step_key: str, option: str) -> dict[str, Any]:
+        """A bound proposed from the marks. Raises `DjAssetsError` where they cannot say anything."""
+        check_state(self.plan, state)
+        step, bound = self._end(step_key, option)
+        marks = labels.read(self.store.root, self.plan.recipe.name)
+        values, keep = self._marked(step, bound, state.steps[step_key], marks)
+        side: Literal["min", "max"] = "min" if _keeps_above(step, bound) else "max"
+        without_number = len(marks) - len(keep)
+        return {**asdict(fit_bound(values, keep, side=side)), "marks": len(marks), "without_number": without_number}
+
+    def _marked(
+        self, step: Step, bound: Bound, bounds: StepBounds, marks: dict[str, labels.Label]
+    ) -> tuple[Floats, Flags]:
+        """Values and marks of marked videos that are in this recipe and have a number."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        hashes = self.columns.videos.field("content_hash")
+        rows = np.flatnonzero(np.asarray(pc.is_in(hashes, value_set=pa.array(list(marks), type=pa.string()))))
+        deciding = self._deciding(step, bound, bounds)
+        found = {}
+        for row in rows.tolist():
+            value = float(deciding[self.columns.video_samples[row]])
+            if np.isfinite(value):
+                found[hashes[row].as_py()] = (value, marks[hashes[row].as_py()].keep)
+        pairs = list(found.values())
+        return np.array([value for value, _ in pairs]), np.array([keep for _, keep in pairs], dtype=bool)
+
+
+# --- arrays
+
+
+def deciding_values(
+    one: StepColumns, bound: Bound, ranges: Sequence[StatRange], any_or_all: Literal["any", "all"]
+) -> Floats:
+    """Per sample, the value that one end of one range is compared with: float64 [num_samples].
+
+    Of the videos for which this end matters, the best under `any` and the worst under `all`. NaN where the sample
+    fails or is unknown wherever the end lies; infinite, on the side that is kept, where it passes anyway.
+    """
+    above = (bound.side == "min") != next(r for r in ranges if r.stat == bound.stat).is_reversed
+    always = np.inf if above else -np.inf
+    values = one.values[one.stat(bound.stat)].copy()
+    for range_ in ranges:
+        codes = one.range_codes(range_)
+        if range_.stat != bound.stat or not range_.is_reversed:
+            values[codes != PASSES] = np.nan
+        else:
+            # Outside a reversed range's other end a video passes, wherever this end lies.
+            values[codes == UNKNOWN] = np.nan
+            beyond = values > range_.high if bound.side == "min" else values < range_.low
+            values[beyond] = always
+    if one.is_one_each:
+        return values
+    found = np.full(one.num_samples, always)
+    if len(values):
+        starts = one.starts
+        best = (any_or_all == "any") == above
+        filled = np.where(np.isnan(values), -always, values) if any_or_all == "any" else values
+        reduced = (np.maximum if best else np.minimum).reduceat(filled, starts)  # NaN is passed on
+        if any_or_all == "any":
+            reduced = np.where(reduced == -always, np.nan, reduced)
+        found[one.samples[starts]] = reduced
+    return found
+
+
+def _without(bounds: StepBounds, bound: Bound) -> StepBounds:
+    """The same but for one end: where that lies does not matter to what decides about it."""
+    return bounds.model_copy(update={"bounds": {**bounds.bounds, bound.option: None}})
+
+
+def _keeps_above(step: Step, bound: Bound) -> bool:
+    """Whether this end keeps values above it: a minimum does, and the maximum of a reversed range."""
+    is_reversed = next((range_.is_reversed for range_ in step.ranges if range_.stat == bound.stat), False)
+    return (bound.side == "min") != is_reversed
+
+
+def _passes_end(values: Floats, limit: float, range_: StatRange, bound: Bound, step: Step) -> Flags:
+    # Also of a reversed range: by default its ends are kept on both sides.
+    closed = range_.low_closed if bound.side == "min" else range_.high_closed
+    if _keeps_above(step, bound):
+        return values >= limit if closed else values > limit
+    return values <= limit if closed else values < limit
+
+
+def _bars(places: Places, chosen: Flags) -> list[int]:
+    # Quicker than places[chosen], which has to guess each sample's turn; the last bin is of those not chosen.
+    return np.bincount(np.where(chosen, places, np.uint8(BINS)), minlength=BINS + 1)[:BINS].tolist()
+
+
+def _kept_from(counts: npt.NDArray[np.int64], above: bool) -> npt.NDArray[np.int64]:
+    """Counts per bin → counts kept with the end at each edge: [bins] → [bins + 1]."""
+    if above:
+        return np.concatenate([np.cumsum(counts[::-1])[::-1], [0]])
+    return np.concatenate([[0], np.cumsum(counts)])
+
+
+def _of_videos(one: StepColumns, of_samples: Flags) -> Flags:
+    return of_samples if one.is_one_each else of_samples[one.samples]
+
+
+def _ends(step: Step, stat: str) -> list[float]:
+    bounds = bounds_of(step).bounds
+    named = [bounds[bound.option] for bound in step.operator.bounds if bound.stat == stat]
+    return [value for value in named if value is not None]
+
+
+def _test_of(wanted: FieldFilter) -> Callable[[str | None], bool]:
+    """Whether the JSON text of a field meets a filter. Texts are compared as text, without their quotes."""
+    if wanted.test == "is_missing":
+        return lambda text: text is None or text == "null"
+    if wanted.test in ("equals", "contains"):
+        value = wanted.value
+        if wanted.test == "equals":
+            return lambda text: text is not None and _plain(text) == value
+        return lambda text: text is not None and value.casefold() in _plain(text).casefold()
+    try:
+        limit = float(wanted.value)
+    except ValueError:
+        raise DjAssetsError(
+            f"{wanted.value!r} is no number", allowed="a number, to compare a field with", try_="choose `contains`"
+        ) from None
+    above = wanted.test == "at_least"
+
+    def compare(text: str | None) -> bool:
+        try:
+            number = float(_plain(text or ""))
+        except ValueError:
+            return False
+        return number >= limit if above else number <= limit
+
+    return compare
+
+
+def _plain(text: str) -> str:
+    return str(json.loads(text)) if text.startswith('"') else text
