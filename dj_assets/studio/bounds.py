@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -13,8 +14,8 @@ from dj_assets.errors import DjAssetsError
 from dj_assets.operators._contract import Bound
 from dj_assets.plan import Plan, StatRange, Step
 
-NO_LIMIT = 1e100
-"""Operators spell "no limit" as the largest number there is; on the page it is an empty field."""
+NO_LIMIT = float(sys.maxsize)
+"""Operators spell "no limit" as the largest number there is, whole or float; on the page it is an empty field."""
 
 
 class StepBounds(BaseModel):

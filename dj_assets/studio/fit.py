@@ -69,9 +69,12 @@ def fit_bound(values: npt.NDArray[np.float64], keep: npt.NDArray[np.bool_], *, s
     cuts = _cuts(ordered)
     weights = np.ones((1, len(ordered)))
     bound = float(_best(ordered, kept, cuts, weights)[0])
-    resampled: Floats = np.random.default_rng(SEED).multinomial(
-        len(ordered), np.full(len(ordered), 1 / len(ordered)), RESAMPLES
-    )
+    # Each kind of mark is drawn anew among its own: without either, a resample would say nothing.
+    generator = np.random.default_rng(SEED)
+    resampled = np.zeros((RESAMPLES, len(ordered)))
+    for of_kind in (kept, ~kept):
+        count = int(of_kind.sum())
+        resampled[:, of_kind] = generator.multinomial(count, np.full(count, 1 / count), RESAMPLES)
     spread = np.quantile(_best(ordered, kept, cuts, resampled), (0.025, 0.975))
     passes = ordered >= bound
     # Whatever lies between its two neighbours does the same to these marks, however the resampling falls out.

@@ -1,4 +1,4 @@
-"""The studio over HTTP: one page, numbers as JSON, pictures drawn when asked for, videos of the recipe and no other file.
+"""The studio over HTTP: a page, numbers as JSON, pictures when asked for, videos of the recipe and no other file.
 
 Meant for one person on this machine. A page of another site that the same browser shows can do nothing here: requests
 must name this host, come from this page, and carry JSON.
@@ -34,7 +34,13 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-MEDIA_TYPES = {".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/mp4", ".webm": "video/webm", ".ogv": "video/ogg"}
+MEDIA_TYPES = {
+    ".mp4": "video/mp4",
+    ".m4v": "video/mp4",
+    ".mov": "video/mp4",
+    ".webm": "video/webm",
+    ".ogv": "video/ogg",
+}
 """What browsers play. Of the others the page says that it cannot, and shows pictures."""
 
 SECURITY = {
@@ -259,7 +265,9 @@ def _refusal(request: Request) -> DjAssetsError | None:
     """Why a request that may change something is not taken. A browser lets no other site send JSON unasked."""
     origin = request.headers.get("origin")
     if origin is not None and re.sub(r"^https?://", "", origin) != request.headers.get("host"):
-        return DjAssetsError(f"a page of {origin} asked", allowed="this studio's own page", try_="open the studio itself")
+        return DjAssetsError(
+            f"a page of {origin} asked", allowed="this studio's own page", try_="open the studio itself"
+        )
     if request.headers.get("content-type", "").split(";")[0].strip() != "application/json":
         return DjAssetsError("the request is not JSON", allowed="content-type: application/json")
     return None
@@ -342,9 +350,7 @@ def _step(studio: Studio, key: str) -> Step:
 def _sheet(studio: Studio, step: Step, video: Video) -> bytes:
     fact = _fact(studio, step, video)
     title = f"{step.stat_names[0]} = {fact.value:.6g}"
-    return evidence.sheet(
-        step, video, fact, title=title, roots=studio.session.plan.roots, limits=studio.limits
-    )
+    return evidence.sheet(step, video, fact, title=title, roots=studio.session.plan.roots, limits=studio.limits)
 
 
 def _fact(studio: Studio, step: Step, video: Video) -> Fact:

@@ -248,7 +248,9 @@ class Session:
         usable = mask & ~self.columns.malformed
         return [usable & (blocked == (one != PASSES)) for one in codes]
 
-    def _panel(self, step: Step, stat: str, state: State, mask: Flags, others: Flags, with_curves: bool) -> dict[str, Any]:
+    def _panel(
+        self, step: Step, stat: str, state: State, mask: Flags, others: Flags, with_curves: bool
+    ) -> dict[str, Any]:
         one = self.columns.steps[step.key]
         places, is_ok = self._places[step.key, stat], one.statuses[one.stat(stat)] == OK
         elsewhere = tuple(bounds.key for key, bounds in state.steps.items() if key != step.key)
@@ -276,16 +278,18 @@ class Session:
         key = ("end", step.key, bound.option, _without(bounds, bound).key)
         end = self._cache.get(key, lambda: self._end_of(one, bound, deciding))
         counted = survivors if end is None else _bars(end[0], others & end[1])
-        return _kept_from(np.asarray(counted), _keeps_above(step, bound)).tolist()
+        anyway = 0 if end is None else int(np.count_nonzero(others & end[2]))
+        return (_kept_from(np.asarray(counted), _keeps_above(step, bound)) + anyway).tolist()
 
-    def _end_of(self, one: StepColumns, bound: Bound, deciding: Floats) -> tuple[Places, Flags] | None:
-        """(bins, which samples have one) of the values that decide about an end; None where they are the stat's own."""
-        usable = ~np.isnan(deciding)
+    def _end_of(self, one: StepColumns, bound: Bound, deciding: Floats) -> tuple[Places, Flags, Flags] | None:
+        """(bins, which samples have one, which pass wherever the end lies) of the values that decide about an end; None
+        where they are the stat's own, and every sample has one."""
+        usable = np.isfinite(deciding)
         line = one.stat(bound.stat)
         if one.is_one_each and np.array_equal(usable, (one.statuses[line] == OK) & ~np.isnan(one.values[line])):
             return None
         axis = self.axes[one.step.key, bound.stat]
-        return axis.places(deciding.clip(axis.low, axis.high)), usable
+        return axis.places(deciding.clip(axis.low, axis.high)), usable, np.isinf(deciding)
 
     def _codes(self, key: str, bounds: StepBounds) -> Codes:
         one = self.columns.steps[key]
@@ -466,11 +470,18 @@ class Session:
         axes = [
             replace(self.axes[s.key, b.stat], bins=TRADE_OFF_BINS) for s, b in ((step_x, bound_x), (step_y, bound_y))
         ]
-        across, up = (axis.places(v[usable].clip(axis.low, axis.high)) for axis, v in zip(axes, values, strict=True))
-        counts = np.bincount(up.astype(np.int64) * TRADE_OFF_BINS + across, minlength=TRADE_OFF_BINS**2)
-        grid = counts.reshape(TRADE_OFF_BINS, TRADE_OFF_BINS)
-        kept = np.apply_along_axis(_kept_from, 1, grid, _keeps_above(step_x, bound_x))
-        kept = np.apply_along_axis(_kept_from, 0, kept, _keeps_above(step_y, bound_y))
+        # One bin more, for what passes wherever the end lies.
+        across, up = (
+            np.where(np.isinf(v[usable]), TRADE_OFF_BINS, axis.places(v[usable].clip(axis.low, axis.high))).astype(
+                np.int64
+            )
+            for axis, v in zip(axes, values, strict=True)
+        )
+        side = TRADE_OFF_BINS + 1
+        counts = np.bincount(up * side + across, minlength=side**2).reshape(side, side)
+        kept = np.apply_along_axis(_kept_with_anyway, 1, counts, _keeps_above(step_x, bound_x))
+        kept = np.apply_along_axis(_kept_with_anyway, 0, kept, _keeps_above(step_y, bound_y))
+        grid = counts[:-1, :-1]
         return {"x": asdict(axes[0]), "y": asdict(axes[1]), "counts": grid.tolist(), "kept": kept.tolist()}
 
     # --- marks
@@ -591,6 +602,11 @@ def _kept_from(counts: npt.NDArray[np.int64], above: bool) -> npt.NDArray[np.int
     if above:
         return np.concatenate([np.cumsum(counts[::-1])[::-1], [0]])
     return np.concatenate([[0], np.cumsum(counts)])
+
+
+def _kept_with_anyway(counts: npt.NDArray[np.int64], above: bool) -> npt.NDArray[np.int64]:
+    """As `_kept_from`, of counts whose last bin is kept anyway."""
+    return _kept_from(counts[:-1], above) + counts[-1]
 
 
 def _of_videos(one: StepColumns, of_samples: Flags) -> Flags:

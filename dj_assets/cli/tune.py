@@ -1,0 +1,155 @@
+"""`dj-assets tune`: the threshold studio, a local page over the store's numbers."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from dj_assets.cli.arguments import TAKES_OVERRIDES, read_arguments, recipe_arguments
+from dj_assets.cli.console import console, counted, print_lines
+from dj_assets.cli.interrupts import other_signals_as_ctrl_c
+from dj_assets.errors import DjAssetsError, RecipeError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from dj_assets.columns import Columns
+    from dj_assets.plan import Plan
+    from dj_assets.store.store import Store
+
+PORTS = range(3210, 3230)
+"""The first that is free is taken, so that several studios may be open."""
+
+
+@click.command(
+    name="tune",
+    context_settings=TAKES_OVERRIDES,
+    epilog="""\b
+Examples:
+  dj-assets tune recipes/video_space.yaml
+  dj-assets tune recipes/video_space.yaml --open
+
+\b
+Exit codes:
+  0    stopped by Ctrl-C or SIGTERM
+  1    the store cannot be read
+  2    the recipe cannot be right, or nothing of it was measured yet, or the port is taken
+""",
+)
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=None, help="Port to listen on; default a free one from 3210."
+)
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on; others than this machine's own let others in.",
+)
+@click.option("--open", "open_browser", is_flag=True, help="Open the page in the browser.")
+@recipe_arguments
+def command(configs: tuple[str, ...], tokens: tuple[str, ...], port: int | None, host: str, open_browser: bool) -> None:
+    """Move a recipe's bounds on a page and see at once what they would keep.
+
+    Shows every stored number of the recipe: histograms with bounds to drag, what is kept by each step and together, the
+    clips nearest a bound with their pictures. Decodes nothing but the pictures that are looked at. Saving writes the
+    bounds, and nothing else, into the recipe's file.
+    """
+    import uvicorn
+
+    from dj_assets.defs.project import store_root
+    from dj_assets.plan import make_plan
+    from dj_assets.recipe import load_recipe
+    from dj_assets.recipe.rewrite import read_recipe_text
+    from dj_assets.store.store import Store
+    from dj_assets.studio.server import Studio, make_app
+    from dj_assets.studio.session import Session
+
+    out = console()
+    path, overrides = read_arguments(configs, tokens)
+    _refuse_overrides(path, overrides)
+    text = read_recipe_text(path)
+    plan = make_plan(load_recipe(path))
+    listening = _listen(host, port)
+    store = Store(store_root())
+    studio = Studio(Session(plan, _columns(plan, store, out), store), text)
+    address = listening.getsockname()
+    url = f"http://{host}:{address[1]}"
+    print_lines(out, [f"Threshold studio of {plan.recipe.name} on {url} (Ctrl-C stops it)", *_warnings(host)])
+    if open_browser:
+        click.launch(url)
+    config = uvicorn.Config(make_app(studio, hosts=_hosts(host)), log_level="warning", access_log=False)
+    with other_signals_as_ctrl_c():
+        try:
+            uvicorn.Server(config).run(sockets=[listening])
+        except KeyboardInterrupt:
+            pass  # how it is stopped
+        finally:
+            listening.close()
+
+
+def _refuse_overrides(path: str, overrides: tuple[str, ...]) -> None:
+    if overrides:
+        raise RecipeError(
+            f"overrides were given: {' '.join(overrides)}",
+            allowed="a recipe as its file is, since bounds are written back into it",
+            try_=f"dj-assets tune {path}, and move the bounds there",
+            file="command line",
+        )
+
+
+def _columns(plan: Plan, store: Store, out: Console) -> Columns:
+    """Every sample of the recipe with what is known of it. Raises `RecipeError` where there is none."""
+    from dj_assets.columns import stored_columns
+
+    started_seconds = time.perf_counter()
+    columns = stored_columns(plan, store)
+    if not columns.num_samples:
+        raise RecipeError(
+            f"the store has no samples of recipe {plan.recipe.name}",
+            allowed="a recipe that was run or analyzed in this project",
+            try_=f"dj-assets analyze {plan.recipe.file}, which measures everything and drops nothing",
+            file=plan.recipe.file,
+        )
+    seconds = time.perf_counter() - started_seconds
+    print_lines(out, [f"{counted(columns.num_samples, 'sample')} read from {store.root} in {seconds:.1f} s"])
+    return columns
+
+
+def _listen(host: str, port: int | None) -> socket.socket:
+    """A listening socket, bound before anything is read: a taken port is said at once."""
+    ports = PORTS if port is None else [port]
+    for wanted in ports:
+        try:
+            return socket.create_server((host, wanted))
+        except OSError as error:
+            fault = error
+    raise DjAssetsError(
+        f"cannot listen on {host}, port {' to '.join(str(p) for p in dict.fromkeys((ports[0], ports[-1])))}: "
+        f"{fault.strerror or fault}",
+        allowed="an address of this machine and a free port",
+        try_="--port 0, which takes any free one",
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _hosts(host: str) -> list[str]:
+    """Names under which the studio may be asked. Another name that leads here is a trick of some other page."""
+    if _is_loopback(host):
+        return ["127.0.0.1", "localhost", host]
+    return ["*"] if host in ("0.0.0.0", "::") else [host, "127.0.0.1", "localhost"]
+
+
+def _warnings(host: str) -> list[str]:
+    if _is_loopback(host):
+        return []
+    return [f"warning: whoever reaches {host} can see these videos and change this recipe's bounds"]
