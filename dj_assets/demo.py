@@ -22,8 +22,7 @@ from typing import TYPE_CHECKING, Any
 from dj_assets.cli.console import console, print_lines, print_table
 from dj_assets.cli.progress import showing_progress
 from dj_assets.errors import DjAssetsError
-from dj_assets.export import VERDICT_FIELD
-from dj_assets.samples import STATS_FIELD, VIDEO_TOKEN
+from dj_assets.samples import STATS_FIELD, VERDICT_FIELD, VIDEO_TOKEN
 from dj_assets.store.files import write_atomically
 
 if TYPE_CHECKING:

@@ -4,6 +4,7 @@
     res_stats.jsonl     their stats, as upstream writes them            one line per kept sample, same order
     res_dropped.jsonl   every other sample, its stats and its verdict   one line each
     res_manifest.json   what they were made from, and their digests     see `export_manifest`
+    res_trace/          the first samples that each step rejected       see `trace`; where the recipe asks for it
 
 Each shard is written as a part first: one file with a header line and three sections, so that a rename
 replaces it as a whole. Merging streams the parts into the files above; it never reads a record apart.
@@ -41,12 +42,12 @@ from dj_assets.export_manifest import (
 from dj_assets.operators._contract import Stat
 from dj_assets.plan import Plan
 from dj_assets.recipe import Recipe
-from dj_assets.samples import META_FIELD, STATS_FIELD, Sample, manifest_schema, to_json
+from dj_assets.samples import META_FIELD, STATS_FIELD, VERDICT_FIELD, Sample, manifest_schema, to_json
 from dj_assets.store.files import part as file_name
 from dj_assets.store.files import write_atomically
 from dj_assets.store.rows import Row, Verdict
+from dj_assets.trace import DroppedLines, trace_folder, write_traces
 
-VERDICT_FIELD = "__dj__verdict__"
 RAW_FIELD = "__dj__raw__"
 HASH_FIELDS = tuple(f"__dj__{kind}" for kind in ("hash", "minhash", "simhash", "imagehash", "videohash"))
 
@@ -76,9 +77,9 @@ class PartSummary:
 class ExportResult:
     """What was exported, summed over the parts found.
 
-    paths: `kept` (or `kept-00-of-02` …), `stats`, `dropped`, `manifest`. missing_shards: not materialized yet.
-    stale_shards: materialized under other bounds or export options. Neither is in the files.
-    recorded_manifest: the manifest's copy among the parts, which stays when the user moves the files.
+    paths: `kept` (or `kept-00-of-02` …), `stats`, `dropped`, `manifest`; and the folder `trace`, if asked for.
+    missing_shards: not materialized yet. stale_shards: materialized under other bounds or export options. Neither is
+    in the files. recorded_manifest: the manifest's copy among the parts, which stays when the user moves the files.
     """
 
     paths: dict[str, Path]
@@ -101,7 +102,11 @@ def output_paths(recipe: Recipe) -> dict[str, Path]:
         "dropped": main.with_name(f"{main.stem}_dropped.jsonl"),
         "manifest": main.with_name(f"{main.stem}_manifest.json"),
     }
-    if recipe.dataset_path in paths.values():
+    # A trace is good input for another run, but not for one that would replace it while it reads.
+    if recipe.dataset_path in paths.values() or trace_folder(recipe) in (
+        recipe.dataset_path,
+        *recipe.dataset_path.parents,
+    ):
         error = RecipeError(
             f"export_path {str(main)!r} would overwrite the dataset {str(recipe.dataset_path)!r}",
             allowed="a path of its own",
@@ -361,6 +366,7 @@ def merge_parts(plan: Plan, shard_keys: Sequence[str], folder: Path, *, software
         total = _total([found.summary for found in parts])
         _refuse_loss(total, counts, recipe, folder)
         written = {**{file.name: file.path for file in main_files}, **{n: paths[n] for n in ("stats", "dropped")}}
+        traces = write_traces(plan, [_dropped_lines(found) for found in parts])
         missing = tuple(key for key, found in read.items() if found is None)
         stale = tuple(key for key, found in read.items() if found is STALE)
         manifest = ExportManifest(
@@ -379,7 +385,7 @@ def merge_parts(plan: Plan, shard_keys: Sequence[str], folder: Path, *, software
         for path in (paths["manifest"], recorded):
             manifest.write(path)
     return ExportResult(
-        paths={**written, "manifest": paths["manifest"]},
+        paths={**written, "manifest": paths["manifest"], **({"trace": traces} if traces else {})},
         samples=total.samples,
         kept=total.kept,
         set_aside=total.set_aside,
@@ -389,6 +395,16 @@ def merge_parts(plan: Plan, shard_keys: Sequence[str], folder: Path, *, software
         missing_shards=missing,
         stale_shards=stale,
     )
+
+
+def _dropped_lines(found: _Part) -> DroppedLines:
+    def read() -> Iterator[tuple[str, bytes]]:
+        for line in found.lines("dropped"):
+            verdict = json.loads(line)[VERDICT_FIELD]
+            if verdict["outcome"] == "dropped":
+                yield verdict["step"], line
+
+    return DroppedLines(found.summary.dropped, read)
 
 
 def _refuse_loss(total: PartSummary, counts: Mapping[str, int], recipe: Recipe, folder: Path) -> None:

@@ -183,6 +183,9 @@ def recipe_record(recipe: Recipe) -> dict[str, Any]:
         "keep_stats_in_res_ds": recipe.keep_stats_in_res_ds,
         "keep_hashes_in_res_ds": recipe.keep_hashes_in_res_ds,
         "np": recipe.np,
+        "open_tracer": recipe.open_tracer,
+        "op_list_to_trace": list(recipe.op_list_to_trace),
+        "trace_num": recipe.trace_num,
         "dj_assets": recipe.settings.model_dump(mode="json"),
         "process": [{source.operator: dict(source.options)} for source in recipe.steps],
     }
@@ -364,6 +367,10 @@ def _remembered_recipe(record: Mapping[str, Any], file: str) -> Recipe:
         video_special_token=content["video_special_token"],
         suffixes=tuple(content["suffixes"]),
         project_name=content["project_name"],
+        # An export from before there were traces has none.
+        open_tracer=content.get("open_tracer", False),
+        op_list_to_trace=tuple(content.get("op_list_to_trace", ())),
+        trace_num=content.get("trace_num", 10),
         **{name: content[name] for name in as_they_are},
     )
 

@@ -39,6 +39,7 @@ from dj_assets.manifests import (
 VIDEO_TOKEN = "<__dj__video>"
 STATS_FIELD = "__dj__stats__"
 META_FIELD = "__dj__meta__"
+VERDICT_FIELD = "__dj__verdict__"
 
 VIDEO_SUFFIXES = (
     *(

@@ -190,6 +190,33 @@ def test_process_exports_says_so_and_finds_everything_again(project: Path) -> No
     assert _recorded_runs(project) == {_run_id(first.stdout), _run_id(again.stdout)}
 
 
+def test_the_tracer_is_turned_on_without_measuring_anything(project: Path) -> None:
+    """Data-Juicer's own tracer writes nothing for video filters (1.6), or records without their stats (1.4)."""
+    write_manifest(project, "vids/long.mp4", "vids/short.mp4", "vids/short.mp4", "vids/gone.mp4")
+    process = ("process", "recipes/length.yaml", "--dj_assets.shard_size", "2", "--dj_assets.on_undecided", "drop")
+    plain = dj_assets(*process)
+    assert plain.exit_code == 0, plain.stderr
+    folder = project / "out/res_trace"
+    assert not folder.exists()
+
+    misspelt = dj_assets(*process, "--open_tracer", "--op_list_to_trace", "video_duratoin_filter")
+    assert (misspelt.exit_code, folder.exists()) == (2, False)
+    assert "did you mean video_duration_filter?" in misspelt.stderr
+
+    traced = dj_assets(*process, "--open_tracer", "true", "--op_list_to_trace", "video_duration_filter")
+    assert traced.exit_code == 0, traced.stderr
+    assert ["trace", str(folder)] in _rows(traced.stdout)
+    assert ["video_duration_filter", "0", "3", "0", "1"] in _rows(traced.stdout), "nothing is measured again"
+    rejected = lines(folder / "filter-video_duration_filter.jsonl")
+    assert [path.name for path in folder.iterdir()] == ["filter-video_duration_filter.jsonl"]
+    assert [record["__dj__verdict__"]["sample_id"] for record in rejected] == ["ds.jsonl:2", "ds.jsonl:3"]
+    assert all(record["__dj__stats__"]["video_duration"] == record["__dj__verdict__"]["values"] for record in rejected)
+    assert rejected == lines(project / "out/res_dropped.jsonl")[:2]
+
+    assert dj_assets(*process).exit_code == 0
+    assert not folder.exists(), "no trace tells of an export that is gone"
+
+
 def test_undecided_samples_that_are_set_aside_make_the_exit_code_3(project: Path) -> None:
     write_manifest(project, "vids/long.mp4", "vids/cut.mp4", "vids/[gone].mp4")
     result = dj_assets("process", "recipes/length.yaml")

@@ -163,6 +163,27 @@ def test_paths(load: Load, monkeypatch: pytest.MonkeyPatch, written: str, expect
 
 
 @pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("[]", ()),
+        ("[video_duration_filter]", ("video_duration_filter",)),
+        ("video_duration_filter, video_motion_score_filter", ("video_duration_filter", "video_motion_score_filter")),
+    ],
+)
+def test_operators_to_trace(load: Load, written: str, expected: tuple[str, ...]) -> None:
+    assert load(f"{SMALL}open_tracer: true\nop_list_to_trace: {written}\n").op_list_to_trace == expected
+    recipe = load(SMALL, "--open_tracer", "--op_list_to_trace", written, "--trace-num=3")
+    assert (recipe.open_tracer, recipe.op_list_to_trace, recipe.trace_num) == (True, expected, 3)
+
+
+def test_an_operator_to_trace_that_is_not_in_the_recipe_is_a_fault(load: Load) -> None:
+    error = error_of(load, SMALL + "open_tracer: true\nop_list_to_trace: [video_motion_scor_filter]\n")
+    assert (error.line, error.option) == (SMALL.count("\n") + 2, "op_list_to_trace")
+    assert error.allowed == "video_motion_score_filter, video_duration_filter"
+    assert "did you mean video_motion_score_filter" in error.try_
+
+
+@pytest.mark.parametrize(
     ("lines", "expected"),
     [
         pytest.param("export_path: a/res.jsonl", "jsonl", id="by suffix"),
@@ -390,10 +411,13 @@ def test_an_honoured_key_changes_what_holds(load: Load, key: Key) -> None:
         "dataset_path": "b.jsonl",
         "export_path": "b.jsonl",
         "export_type": "parquet",
+        "op_list_to_trace": ["a"],
     }
     value = values.get(key.name, another(key.kind, key.default))
     base = recipe_with(key, key.default)
     text = recipe_with(key, value)
+    if key.name in ("op_list_to_trace", "trace_num"):
+        base, text = (json.dumps({**json.loads(written), "open_tracer": True}) for written in (base, text))
     if key.name == "dataset_path":
         base = recipe_with(key, "a.jsonl")
     if key.name == "dataset":
@@ -423,9 +447,9 @@ def _reads(kind: Kind, value: Any) -> bool:
 
 
 def test_notes_are_grouped_by_reason(load: Load) -> None:
-    notes = load(SMALL + "open_tracer: true\ntrace_num: 3\npartition: {mode: manual, num_of_partitions: 9}\n").notes
+    notes = load(SMALL + "use_dag: true\ndebug: true\npartition: {mode: manual, num_of_partitions: 9}\n").notes
     assert len(notes) == 2
-    assert notes[0].startswith("open_tracer, trace_num have no effect here: ")
+    assert notes[0].startswith("use_dag, debug have no effect here: ")
     assert notes[1].startswith("partition.mode, partition.num_of_partitions have no effect here: ")
 
 
@@ -436,6 +460,9 @@ def test_notes_are_grouped_by_reason(load: Load) -> None:
         pytest.param("dataset: {max_sample_num: 3}", "dataset has no effect", id="dataset beside dataset_path"),
         pytest.param("export_path: ds.jsonl/out.jsonl", "inside dataset_path", id="export inside the dataset"),
         pytest.param("executor_type: ray", "not on Ray", id="ray"),
+        pytest.param("trace_num: 3", "trace_num has no effect: open_tracer is false", id="a trace that is not opened"),
+        pytest.param("op_list_to_trace: [x_mapper]", "open_tracer is false", id="operators that are not traced"),
+        pytest.param("trace_keys: id", "traces of mappers", id="fields of mappers' traces"),
         pytest.param("keep_hashes_in_res_ds: true", "no operator here computes hashes", id="hashes"),
     ],
 )

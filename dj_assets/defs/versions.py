@@ -17,6 +17,7 @@ from dj_assets.export_manifest import samples_digest
 from dj_assets.plan import Plan
 from dj_assets.samples import Sample
 from dj_assets.store.rows import Row, Verdict
+from dj_assets.trace import traced_steps
 
 NUMBER_LIBRARIES = ("dj-assets", "dagster", "av", "opencv-python-headless", "easyocr", "torch", "numpy")
 """Packages whose version may explain a number."""
@@ -48,12 +49,15 @@ def samples_code_version(plan: Plan) -> str:
 def export_code_version(plan: Plan) -> str:
     """Digest of what decides which files an export writes, and how."""
     recipe = plan.recipe
+    # Only where they are asked for: exports of recipes that trace nothing stay what they were.
+    traces = [[[step.key for step in traced_steps(plan)], recipe.trace_num]] if recipe.open_tracer else []
     return _digest(
         [
             plan.bounds_id,
             [str(recipe.export_path), recipe.export_type, recipe.export_shard_size],
             [recipe.keep_stats_in_res_ds, recipe.keep_hashes_in_res_ds],
             [recipe.settings.on_undecided, recipe.settings.export_paths],
+            *traces,
         ]
     )
 

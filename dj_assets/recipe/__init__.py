@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic.fields import FieldInfo
 
 from dj_assets.errors import RecipeError, RecipeErrors
-from dj_assets.recipe.draft import Draft, StepDraft, lay_over, read_file, unknown_key
+from dj_assets.recipe.draft import Draft, StepDraft, did_you_mean, lay_over, read_file, unknown_key
 from dj_assets.recipe.keys import KEYS, Key, Kind, as_typed
 from dj_assets.recipe.yaml_lines import COMMAND_LINE
 
@@ -156,7 +156,8 @@ class Recipe:
     name: from the file's stem, safe in asset keys ([A-Za-z0-9_]). file: as the user named it, for messages.
     sha256: of the canonical content after overrides. notes: one line per accepted key that has no effect here.
     dataset_path, export_path: absolute, relative ones resolved against the working directory as upstream does.
-    np: Data-Juicer's process count. export_shard_size: bytes, 0 for one file.
+    np: Data-Juicer's process count. export_shard_size: bytes, 0 for one file. open_tracer: write the first trace_num
+    samples that each operator of op_list_to_trace rejected; of every operator where that is empty.
     resolved: what holds, flat, for people: each honoured key, setting (`dj_assets.shard_size`) and step
     (`process.1.video_duration_filter`) with its value. places: file and line of each key that was set.
     """
@@ -177,6 +178,9 @@ class Recipe:
     video_key: str = "videos"
     video_special_token: str = "<__dj__video>"
     suffixes: tuple[str, ...] = ()
+    open_tracer: bool = False
+    op_list_to_trace: tuple[str, ...] = ()
+    trace_num: int = 10
     notes: tuple[str, ...] = ()
     resolved: Mapping[str, Any] = field(default_factory=dict)
     project_name: str = "hello_world"
@@ -260,6 +264,9 @@ def _resolve(draft: Draft) -> Recipe:
         "export_shard_size": values["export_shard_size"],
         "keep_stats_in_res_ds": values["keep_stats_in_res_ds"],
         "np": values["np"],
+        "open_tracer": values["open_tracer"],
+        "op_list_to_trace": _traced(draft, values, steps),
+        "trace_num": values["trace_num"],
     }
     resolved = _for_people(facts, settings, steps)
     return Recipe(
@@ -281,7 +288,7 @@ def _for_people(facts: Mapping[str, Any], settings: Settings, steps: Iterable[St
     renamed = {"text_key": "text_keys"}
     shown: dict[str, Any] = {renamed.get(name, name): fact for name, fact in facts.items()}
     shown |= {name: str(shown[name]) for name in ("dataset_path", "export_path")}
-    shown["suffixes"] = list(shown["suffixes"])
+    shown |= {name: list(shown[name]) for name in ("suffixes", "op_list_to_trace")}
     nested = settings.model_dump(mode="json")
     for name in _SETTINGS:
         value: Any = nested
@@ -297,6 +304,10 @@ def _notes_of_meaning(facts: Mapping[str, Any], values: Mapping[str, Any], steps
         notes.append("dataset has no effect here: dataset_path is set and comes first, as in Data-Juicer")
     if len(values["text_keys"]) > 1:
         notes.append(f"text_keys: only the first is read, {facts['text_key']!r}, as in Data-Juicer")
+    idle = [name for name in ("op_list_to_trace", "trace_num") if values[name] != KEYS[name].default]
+    if idle and not values["open_tracer"]:
+        verb = "has" if len(idle) == 1 else "have"
+        notes.append(f"{' and '.join(idle)} {verb} no effect: open_tracer is false, as in Data-Juicer")
     if facts["dataset_path"] in facts["export_path"].parents:
         notes.append("export_path lies inside dataset_path: the next run may read this export as data")
     if not steps:
@@ -468,6 +479,21 @@ def _export(draft: Draft, values: Mapping[str, Any], dataset_path: Path) -> tupl
         return path, type_
     draft.fault("export_path", f"export_path {given}", allowed=allowed, try_=try_)
     return path, type_ or "jsonl"
+
+
+def _traced(draft: Draft, values: Mapping[str, Any], steps: Sequence[StepSource]) -> tuple[str, ...]:
+    """Operators to trace. One that the recipe does not have would be a trace that silently never comes."""
+    names = tuple(dict.fromkeys(values["op_list_to_trace"]))
+    operators = list(dict.fromkeys(step.operator for step in steps))
+    for name in names if values["open_tracer"] else ():
+        if name not in operators:
+            draft.fault(
+                "op_list_to_trace",
+                f"op_list_to_trace names {name!r}, which process does not list",
+                allowed=", ".join(operators) or "operators that process lists",
+                try_=did_you_mean(name, operators) or "remove it, or leave op_list_to_trace out to trace every step",
+            )
+    return names
 
 
 def _suffixes(given: Iterable[str]) -> tuple[str, ...]:

@@ -94,6 +94,13 @@ def _text_or_texts(value: Any) -> list[str]:
     return [value] if isinstance(value, str) else _list_of(_text)(value)
 
 
+def _names(value: Any) -> list[str]:
+    """A list, or texts joined by commas as Data-Juicer's own documentation has them on the command line."""
+    if isinstance(value, str):
+        return [name.strip() for name in value.split(",") if name.strip()]
+    return _list_of(_word)(value)
+
+
 def _mapping(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError("not a mapping")
@@ -139,6 +146,7 @@ TEXTS = Kind("a list of texts", _list_of(_text))
 TEXT_OR_TEXTS = Kind("a text or a list of texts", _text_or_texts, is_text=True, is_list=True)
 WORD = Kind("text, not empty", _word, is_text=True)
 WORDS = Kind("a text or a list of texts, not empty", _words, is_text=True, is_list=True)
+NAMES = Kind("a list of names", _names, is_text=True, is_list=True)
 NUMBERS = Kind("a list of numbers", _list_of(_number))
 MAPPING = Kind("a mapping", _mapping)
 MAPPINGS = Kind("a list of mappings", _list_of(_mapping))
@@ -199,6 +207,9 @@ _TABLE: tuple[Iterable[Key], ...] = (
         ("video_special_token", WORD, "<__dj__video>"),
         ("suffixes", TEXT_OR_TEXTS, []),
         ("process", STEPS, []),
+        ("open_tracer", FLAG, False),
+        ("op_list_to_trace", NAMES, []),
+        ("trace_num", COUNT, 10),
     ),
     _refused(
         "give the recipe on the command line: --config FILE; a recipe includes no other",
@@ -300,11 +311,8 @@ _TABLE: tuple[Iterable[Key], ...] = (
         ("backup_count", WHOLE, 5),
     ),
     _without_effect(
-        "every dropped sample is listed beside the export with its stats and the step that dropped it",
-        ("open_tracer", FLAG, False),
-        ("op_list_to_trace", TEXTS, []),
-        ("trace_num", WHOLE, 10),
-        ("trace_keys", TEXTS, []),
+        "it adds fields to the traces of mappers; those of filters hold every field",
+        ("trace_keys", NAMES, []),
     ),
     _without_effect(
         "it belongs to Data-Juicer's analyzer, not to processing",

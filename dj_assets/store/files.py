@@ -9,7 +9,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,7 +66,8 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
             try_="free some space or mend the rights of the folder, then run again; what is written is kept",
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(NotADirectoryError):  # a file stands where the folder should; that is said already
+            temporary.unlink(missing_ok=True)
 
 
 def temporary_beside(path: Path) -> Path:
