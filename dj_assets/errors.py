@@ -6,7 +6,7 @@ Anything that is not a `DjAssetsError` is a bug and fails the step.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 Status = Literal[
     "ok",
@@ -47,6 +47,11 @@ class DjAssetsError(Exception):
         self.allowed = allowed
         self.try_ = try_
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """How it travels between processes. Pickle's own way calls the class with `args` alone, which it refuses; an
+        error that a worker raised would then break the whole pool."""
+        return _revived, (type(self), self.args, self.__dict__)
+
     def where(self) -> str:
         """Place of the fault, e.g. `recipes/a.yaml:5`; empty when it has none."""
         return ""
@@ -68,6 +73,12 @@ class DjAssetsError(Exception):
         if self.try_:
             parts.append(f"try: {self.try_}")
         return "; ".join(" ".join(part.split()) for part in parts)
+
+
+def _revived(kind: type[DjAssetsError], args: tuple[Any, ...], state: dict[str, Any]) -> DjAssetsError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
 
 
 class RecipeError(DjAssetsError):

@@ -1,10 +1,12 @@
-"""Numbers of a shard → a picture: how one stat is spread, and where the recipe's bounds lie in it."""
+"""Numbers → a picture: how one stat is spread over a shard, or runs through a video, and where the bounds lie in it."""
 
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from dj_assets.plan import StatRange
@@ -18,7 +20,9 @@ FEW = 20
 """Of so few values none is called a tail."""
 TOO_LARGE = 1e100
 """No such number was ever measured, and axes that reach it overflow."""
-PASSES, BARS, BOUND = "#d9f0d3", "#4477aa", "#bb3322"
+PASSES, BARS, BOUND, MEAN = "#d9f0d3", "#4477aa", "#bb3322", "#222222"
+MOST_DOTS = 200
+"""Of a curve; more of them would make it a band."""
 
 
 def histogram(values: Sequence[float], *, stat: str, unit: str, ranges: Sequence[StatRange], num_missing: int) -> bytes:
@@ -120,3 +124,87 @@ def _name_tails(axes: Any, values: Any, low: float, high: float) -> None:
             end = tail.min() if align == "left" else tail.max()
             text = f"{len(tail)} beyond, {furthest.format(end)}"
             axes.text(place, 0.97, text, transform=axes.transAxes, ha=align, va="top", fontsize=7)
+
+
+CURVE_INCHES_HIGH = 1.9
+
+
+def curve(
+    seconds: Sequence[float],
+    values: Sequence[float],
+    *,
+    unit: str,
+    mean: float,
+    ranges: Sequence[StatRange],
+    shown: Sequence[int],
+    width_px: int,
+) -> bytes:
+    """PNG of window values through a video: each a point over its time, their mean a line, bounds as in `histogram`.
+
+    seconds, values: one per window, one or more. mean: the stat that they are reduced to, which the bounds are about.
+    shown: numbers of windows to mark. Bounds far above every value are left out, and named.
+    """
+    import io
+
+    import numpy as np
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width_px / DPI, CURVE_INCHES_HIGH), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.tick_params(labelsize=8)
+    found = np.asarray(values, dtype=np.float64)
+    ends = sorted({end for range_ in ranges for end in _ends(range_)})
+    bottom, top = min(0.0, float(found.min())), max(float(found.max()), mean) or 1.0
+    # A bound that would squeeze the curve into a line is named by the sheet's title alone.
+    near = [end for end in ends if bottom - 2 * (top - bottom) <= end <= top + 2 * (top - bottom)]
+    low, high = min([bottom, *near]), max([top, *near])
+    margin = 0.08 * (high - low)
+    low, high = low - (margin if low < 0 else 0), high + margin
+    shown_ends = [end for end in ends if low <= end <= high]
+    for left, right in pairwise([low, *shown_ends, high]):
+        if ends and all(range_.passes((left + right) / 2) for range_ in ranges):
+            axes.axhspan(left, right, color=PASSES, linewidth=0, zorder=0)
+    for end in shown_ends:
+        axes.axhline(end, color=BOUND, linewidth=1.2, linestyle="--", zorder=3, label=f"bound {end:.6g}")
+    axes.axhline(mean, color=MEAN, linewidth=1.4, zorder=3, label=f"mean {mean:.4g}")
+    axes.plot(seconds, found, color=BARS, linewidth=1.2, marker="." if len(found) <= MOST_DOTS else "", zorder=4)
+    marked = list(shown)
+    axes.plot(
+        np.asarray(seconds)[marked],
+        found[marked],
+        color=BARS,
+        marker="o",
+        linestyle="",
+        markersize=6,
+        zorder=5,
+        label="shown below",
+    )
+    axes.set_ylim(low, high)
+    axes.set_xlim(min(0.0, min(seconds)), max(seconds) * 1.01 or 1.0)
+    axes.set_xlabel("seconds", fontsize=8)
+    axes.set_ylabel(textwrap.fill(_plain(unit), 24), fontsize=7)
+    axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", metadata={"Software": None})
+    return stream.getvalue()
+
+
+def font_path(*, is_bold: bool = False) -> Path:
+    """A font file with most of Unicode's alphabets, which matplotlib brings along."""
+    import matplotlib
+
+    return Path(matplotlib.get_data_path()) / "fonts" / "ttf" / ("DejaVuSans-Bold.ttf" if is_bold else "DejaVuSans.ttf")
+
+
+def glyphs(path: Path) -> frozenset[int]:
+    """The code points that a font file has a glyph for."""
+    from matplotlib.ft2font import FT2Font
+
+    return frozenset(FT2Font(str(path)).get_charmap())
+
+
+def _plain(text: str) -> str:
+    """No formula: matplotlib takes what stands between two dollars for one."""
+    return text.replace("$", r"\$")

@@ -137,21 +137,22 @@ def measure_tasks(tasks: Sequence[Task], *, pool: PoolSpec, timeout_seconds: flo
             future.cancel()
 
 
-def call(work: Callable[..., Any], *args: Any, pool: PoolSpec, timeout_seconds: float) -> Any:
+def call(work: Callable[..., Any], *args: Any, pool: PoolSpec, timeout_seconds: float, about: str | None = None) -> Any:
     """Run a function in a worker under the same bounds. Raises what it raises, and `MediaError` if the worker dies.
 
-    The function and its arguments must be importable and picklable; the first argument is a `Task`.
+    The function and its arguments must be importable and picklable. about: what a `MediaError` names; default the path
+    of the first argument, a `Task`.
     """
     from pebble import ProcessExpired
 
-    task: Task = args[0]
+    named = args[0].path if about is None else about
     future = _pool(pool).schedule(work, args=args, timeout=timeout_seconds)
     try:
         return future.result()
     except TimeoutError:
-        raise _overtime(task.path, timeout_seconds) from None
+        raise _overtime(named, timeout_seconds) from None
     except ProcessExpired as expired:
-        raise _death(task.path, expired.exitcode, pool.memory_mb) from None
+        raise _death(named, expired.exitcode, pool.memory_mb) from None
     finally:
         future.cancel()
 
@@ -367,11 +368,11 @@ class _VideoRun:
 
         task = self.task
         with open_video(task.path, roots=task.roots, limits=task.limits) as video:
-            self._check_unchanged(video.path)
+            check_unchanged(task)
             started = time.perf_counter()
             scan = probe(video)
             self.decode_seconds += time.perf_counter() - started
-        self.probed = _told(scan.info)
+        self.probed = probe_record(scan.info)
         on_frames: list[MeasureSpec] = []
         for spec in task.specs:
             operator, params = resolve(spec)
@@ -381,16 +382,6 @@ class _VideoRun:
                 self._read_header(spec, operator, params, scan.info)
         if on_frames:
             self._measure_frames(on_frames, scan)
-
-    def _check_unchanged(self, path: str) -> None:
-        """A file that is still being written would be stored under the hash of something else."""
-        facts = Path(path).stat()
-        if (facts.st_size, facts.st_mtime_ns) != (self.task.num_bytes, self.task.modified_ns):
-            raise Unreadable(
-                f"{path} changed after it was identified",
-                allowed="files that stay as they are during a run",
-                try_="run again once it is complete",
-            )
 
     def _read_header(self, spec: MeasureSpec, operator: Operator, params: Params, info: VideoInfo) -> None:
         started = time.perf_counter()
@@ -481,7 +472,18 @@ class _VideoRun:
             )
 
 
-def _told(info: VideoInfo) -> dict[str, Any]:
+def check_unchanged(task: Task) -> None:
+    """A file that is still being written would be stored under the hash of something else. Raises `Unreadable`."""
+    facts = Path(task.path).stat()
+    if (facts.st_size, facts.st_mtime_ns) != (task.num_bytes, task.modified_ns):
+        raise Unreadable(
+            f"{task.path} changed after it was identified",
+            allowed="files that stay as they are during a run",
+            try_="run again once it is complete",
+        )
+
+
+def probe_record(info: VideoInfo) -> dict[str, Any]:
     """What a probe found, by the column names of `store.probes`."""
     return {
         "width": info.size.width,

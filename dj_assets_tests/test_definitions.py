@@ -63,6 +63,7 @@ def test_asset_keys(tmp_path: Path) -> None:
         "good/stats/video_ocr_area_ratio_filter",
         "good/filtered",
         "good/export",
+        "good/evidence",
     }
 
 
@@ -138,6 +139,15 @@ def test_specs(tmp_path: Path) -> None:
             "tags": recipe,
             "checks": ["export_lines_equal_samples", "export_lines_equal_verdicts"],
             "pools": [],
+            "columns": False,
+        },
+        "good/evidence": {
+            **common,
+            "parents": ["good/filtered"],
+            "kinds": ["jpeg"],
+            "tags": {**recipe, "dj_assets/on_demand": "true"},
+            "checks": [],
+            "pools": ["cpu"],
             "columns": False,
         },
     }
@@ -237,8 +247,8 @@ def test_loading_the_definitions_loads_nothing_heavy(tmp_path: Path) -> None:
     write_recipes(tmp_path, good=GOOD)
     code = (
         "import sys; from dj_assets.definitions import defs; "
-        "assert len(defs.resolve_asset_graph().get_all_asset_keys()) == 5; "
-        "heavy = ('torch', 'easyocr', 'cv2', 'av', 'duckdb', 'pyarrow', 'matplotlib'); "
+        "assert len(defs.resolve_asset_graph().get_all_asset_keys()) == 6; "
+        "heavy = ('torch', 'easyocr', 'cv2', 'av', 'duckdb', 'pyarrow', 'matplotlib', 'PIL'); "
         "print([name for name in heavy if name in sys.modules])"
     )
     assert run_python(code, cwd=tmp_path) == "[]"

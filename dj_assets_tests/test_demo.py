@@ -194,7 +194,7 @@ def test_it_shows_what_each_recipe_removed_and_touches_no_other_project(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(measure, "measure_pass", measure_pass_from(numbers_as_promised()))
-    monkeypatch.setattr(evidence, "choose", lambda *_: [])  # numbers from a table have no frames to show
+    monkeypatch.setattr(evidence, "choose", lambda *_, **__: [])  # numbers from a table have no frames to show
     assert demo.run() == 0
     shown = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines() if line.strip()}
     assert shown["rolling_credits"][:4] == ["0.5000", "dropped", "8.0000", "kept"]

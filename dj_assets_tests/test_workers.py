@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from dj_assets import workers
+from dj_assets.errors import BadOption, DjAssetsError, RecipeErrors, Unreadable
 from dj_assets.video.safe_open import MediaLimits
 from dj_assets.workers import Outcome, PoolSpec, measure_task, measure_tasks
 from dj_assets_tests import videos
@@ -153,3 +155,19 @@ def test_a_process_of_multiprocessing_that_measured_ends_by_itself(moving_2px: P
     if ended is None:
         run.kill()
     assert ended == 0
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Unreadable("it is cut short", allowed="a whole file", try_="fetch it again"),
+        BadOption("size: x", allowed="a number", file="r.yaml", line=3, step="1", option="size"),
+        RecipeErrors([BadOption("a", line=1, file="r.yaml"), BadOption("b", line=2, file="r.yaml")]),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_that_a_worker_raises_arrives_whole(error: DjAssetsError) -> None:
+    """Pickle could not make one again, and a sheet of a file that had changed took the whole pool down."""
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error) and str(again) == str(error) and again.one_line() == error.one_line()
+    assert vars(again).keys() == vars(error).keys()

@@ -45,7 +45,9 @@ Examples:
 @click.option("--missing", is_flag=True, help="What was never made, and what comes after it.")
 @click.option("--failed", is_flag=True, help="What failed at last, and what comes after it.")
 @click.option("--stale", is_flag=True, help="What is stale, as `dj-assets stale` shows it.")
-@click.option("--only", metavar="ASSET[,ASSET]...", help="Of samples, stats, filtered, export, or the keys of steps.")
+@click.option(
+    "--only", metavar="ASSET[,ASSET]...", help="Of samples, stats, filtered, export, evidence, or the keys of steps."
+)
 @click.option("--wait", is_flag=True, help="Stay and show progress; Ctrl-C leaves the backfill running.")
 @click.option("--title", metavar="TEXT", default="", help="What the web interface calls it.")
 @click.option("--dry-run", is_flag=True, help="Say what would be made, and launch nothing.")
@@ -116,9 +118,10 @@ def _launch(
 
 
 def choose_assets(assets: Sequence[Asset], only: str | None) -> list[Asset]:
-    """Those that --only names. Raises `RecipeError` for a word that names none."""
+    """Those that --only names; by default all but what is made on demand. Raises `RecipeError` for a word that names
+    none."""
     if only is None:
-        return list(assets)
+        return [asset for asset in assets if not asset.is_on_demand]
     words = [word.strip() for word in only.split(",") if word.strip()]
     for word in words or [only]:
         if not any(word in asset.words for asset in assets):

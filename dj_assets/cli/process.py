@@ -129,7 +129,7 @@ def _files(plan: Plan, report: RunReport) -> Iterator[tuple[str, str]]:
         yield name, str(path)
     wanted = plan.recipe.settings.evidence
     folder = evidence_folder(plan.recipe)
-    if (wanted.kept or wanted.dropped) and folder.is_dir():
+    if wanted.is_wanted and folder.is_dir():
         yield "evidence", str(folder)
 
 

@@ -95,7 +95,7 @@ def _still_failed(server: Webserver, recipe: str | None) -> list[str]:
     """Partitions that failed in runs of their own, such as those of a sensor."""
     if recipe is None:
         return []
-    assets = server.assets_of(recipe_name(recipe))
+    assets = [asset for asset in server.assets_of(recipe_name(recipe)) if not asset.is_on_demand]
     partitions = server.partitions_of(assets)
     failed = set().union(*(partitions.having(asset, ["failed"]) for asset in assets))
     if not failed:

@@ -81,7 +81,8 @@ def command(recipes: tuple[str, ...], as_json: bool, tells_by_code: bool, url: s
 
 
 def find_stale(server: Webserver, assets: Sequence[Asset]) -> list[Staleness]:
-    """Of each of these assets."""
+    """Of each of these assets, but for what is made on demand: nobody waits for it."""
+    assets = [asset for asset in assets if not asset.is_on_demand]
     partitions = server.partitions_of(assets)
     found = []
     for asset in assets:

@@ -28,6 +28,9 @@ DEFAULT_URL = "http://127.0.0.1:3000"
 LOCATION = "dj_assets"
 """The code location's name in workspace.yaml and [tool.dg]."""
 
+ON_DEMAND_TAG = "dj_assets/on_demand"
+"""As `dj_assets.defs.assets` has it, which would import Dagster."""
+
 TIMEOUT_SECONDS = 120.0
 SHOWN = 5
 
@@ -166,7 +169,8 @@ class Webserver:
             if node["isPartitioned"] and node["isMaterializable"]:
                 path = tuple(node["assetKey"]["path"])
                 inputs = frozenset(tuple(key["path"]) for key in node["dependencyKeys"])
-                found.setdefault(path[0], []).append(Asset(path, inputs))
+                is_on_demand = any(tag["key"] == ON_DEMAND_TAG for tag in node["tags"])
+                found.setdefault(path[0], []).append(Asset(path, inputs, is_on_demand))
         return {name: inputs_first(assets) for name, assets in sorted(found.items())}
 
     def assets_of(self, recipe: str) -> list[Asset]:
@@ -219,10 +223,14 @@ class Webserver:
 
 @dataclass(frozen=True)
 class Asset:
-    """path: its key, the recipe's name first. inputs: the keys of what it is made from."""
+    """path: its key, the recipe's name first. inputs: the keys of what it is made from.
+
+    is_on_demand: made by hand only, like the pictures of a recipe that asks for none: nobody misses it.
+    """
 
     path: tuple[str, ...]
     inputs: frozenset[tuple[str, ...]] = frozenset()
+    is_on_demand: bool = False
 
     @property
     def key(self) -> dict[str, list[str]]:
@@ -290,7 +298,7 @@ LOCATIONS = """{ workspaceOrError { __typename
 LOADED_AT = """{ workspaceOrError { __typename
   ... on Workspace { locationEntries { name updatedTimestamp } } ... on Error { message } } }"""
 
-GRAPH = "{ assetNodes { assetKey { path } isPartitioned isMaterializable dependencyKeys { path } } }"
+GRAPH = "{ assetNodes { assetKey { path } isPartitioned isMaterializable dependencyKeys { path } tags { key } } }"
 
 ERRORS = "{ assetNodes { assetKey { path } metadataEntries { label ... on TextMetadataEntry { text } } } }"
 

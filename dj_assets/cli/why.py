@@ -84,27 +84,18 @@ def print_story(out: Console, story: Story) -> None:
 
 
 def _heading(story: Story) -> Iterator[str]:
+    from dj_assets.store.probes import stream_line
+
     sizes = {copy["content_hash"]: copy["num_bytes"] for copy in story.copies}
     for content in story.contents:
         places = len({copy["path"] for copy in story.copies if copy["content_hash"] == content})
         yield f"content {content}, {sizes[content]:,} bytes, {counted(places, 'path')}"
-        yield from (_stream(probe) for probe in story.probes if probe["content_hash"] == content)
+        yield from (stream_line(probe) for probe in story.probes if probe["content_hash"] == content)
     if not story.contents:
         yield f"{story.asked}: no content is known of it, since no file of it could be read"
     for sample in story.samples:
         if sample["status"] != "ok":
             yield f"{sample['sample_id']} in recipe {sample['recipe']} is {sample['status']}: {sample['reason']}"
-
-
-def _stream(probe: dict[str, Any]) -> str:
-    """`video 640x360, 11.75 s, 294 frames at 25 per second, h264 (yuv420p) in mov,mp4, with audio`."""
-    turned = f", turned by {probe['rotation_degrees']} degrees" if probe["rotation_degrees"] else ""
-    audio = "with audio" if probe["has_audio"] else "without audio"
-    return (
-        f"video {probe['width']}x{probe['height']}{turned}, {probe['duration_seconds']:.6g} s, {probe['num_frames']} "
-        f"frames at {probe['fps']:.6g} per second, {probe['codec']} ({probe['pixel_format']}) in {probe['container']}, "
-        f"{audio}"
-    )
 
 
 def _print_measures(out: Console, story: Story) -> None:

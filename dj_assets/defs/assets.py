@@ -23,10 +23,13 @@ from dj_assets.defs.progress import RUN_DIGITS, ProgressLog, ShardLog
 from dj_assets.defs.resources import CPU_POOL, GPU_POOL, IN_PROCESS, executor_name, step_retries
 from dj_assets.errors import StoreError
 from dj_assets.plan import Pass, Plan, Step
-from dj_assets.recipe import Recipe
+from dj_assets.recipe import Evidence, Recipe
 from dj_assets.samples import Sample, read_shard
 from dj_assets.store.rows import Provenance, Row, Verdict
 from dj_assets.store.schemas import SAMPLES, STATS, VERDICTS
+
+ON_DEMAND_TAG = "dj_assets/on_demand"
+"""Of an asset that nothing makes by itself, so that neither backfill nor stale miss it."""
 
 MANY_SHARDS_A_RUN = dg.BackfillPolicy.single_run()
 """Of what decodes nothing: starting a run takes seconds, deciding a shard milliseconds. Whatever measures has a run per
@@ -53,12 +56,12 @@ def build_recipe_defs(plan: Plan) -> dg.Definitions:
         *(_pass_assets(graph, pass_) for pass_ in plan.passes),
         _filtered_asset(graph),
         _export_asset(graph),
-        *([_evidence_asset(graph)] if graph.draws_evidence else []),
+        _evidence_asset(graph),
     ]
     job = dg.define_asset_job(
         plan.recipe.name,
         selection=dg.AssetSelection.assets(*graph.keys),
-        description="Everything of one shard: samples, measures, verdicts, export.",
+        description="Everything of one shard: samples, measures, verdicts, export; pictures where the recipe asks.",
     )
     return dg.Definitions(assets=assets, jobs=[job])
 
@@ -110,12 +113,13 @@ class RecipeGraph:
 
     @property
     def draws_evidence(self) -> bool:
-        """Whether the recipe asks for pictures."""
-        wanted = self.plan.recipe.settings.evidence
-        return wanted.kept > 0 or wanted.dropped > 0
+        """Whether the recipe asks for pictures. Where not, they are made when somebody materializes them by hand:
+        what runs by itself decodes nothing for a moved bound."""
+        return self.plan.recipe.settings.evidence.is_wanted
 
     @property
     def keys(self) -> list[dg.AssetKey]:
+        """What the recipe's job makes."""
         stats = [self.stats(step) for step in self.plan.steps]
         return [self.samples, *stats, self.filtered, self.export, *([self.evidence] if self.draws_evidence else [])]
 
@@ -653,18 +657,30 @@ def merge_export(plan: Plan, store: "Store", instance: dg.DagsterInstance, *, ru
     return merged
 
 
+ON_DEMAND = Evidence(boundary=2, undecided=4, random=4)
+"""What is drawn by hand for a recipe that asks for no pictures of its own."""
+
+
 def _evidence_asset(graph: RecipeGraph) -> dg.AssetsDefinition:
     recipe = graph.plan.recipe
+    when = (
+        "How many is the recipe's `dj_assets: evidence`."
+        if graph.draws_evidence
+        else "Made only when you materialize it: the recipe asks for none (`dj_assets: evidence`), so no run decodes "
+        "any video for it."
+    )
 
     @dg.asset(
         key=graph.evidence,
         group_name=graph.name,
         partitions_def=graph.partitions,
         deps=[graph.filtered],
-        description="Pictures that explain verdicts: text boxes on frames, flow as colour, with values and bounds. "
-        "How many is the recipe's `dj_assets: evidence`.",
+        code_version=versions.EVIDENCE_CODE_VERSION,
+        description="Pictures that explain verdicts, drawn from the stored rows: text boxes on frames, flow as colour, "
+        "with values and bounds; and a contact sheet of the samples nearest each bound, of undecided ones, and of some "
+        f"drawn by lot. {when}",
         kinds={"jpeg"},
-        tags=graph.tags,
+        tags={**graph.tags, **({} if graph.draws_evidence else {ON_DEMAND_TAG: "true"})},
         owners=graph.owners,
         metadata=metadata.recipe_metadata(recipe),
         pool=CPU_POOL,
@@ -673,18 +689,36 @@ def _evidence_asset(graph: RecipeGraph) -> dg.AssetsDefinition:
     )
     def evidence(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         with failing_clearly():
-            from dj_assets.evidence import choose, evidence_folder, write_evidence
-
-            work = _ShardWork(graph, context)
-            samples = work.read_samples()
-            exhibits = choose(graph.plan, samples, work.read_verdicts(samples), work.read_tables(samples))
-            folder = evidence_folder(recipe) / work.shard_key
-            paths = write_evidence(exhibits, graph.plan, roots=graph.plan.roots, folder=folder)
-            return dg.MaterializeResult(
-                metadata=metadata.evidence_figures(paths, folder, num_exhibits=len(exhibits), seconds=work.seconds)
-            )
+            return _drawn(_ShardWork(graph, context), recipe.settings.evidence if graph.draws_evidence else ON_DEMAND)
 
     return evidence
+
+
+def _drawn(work: _ShardWork, wanted: Evidence) -> dg.MaterializeResult:
+    """Draw one shard's pictures."""
+    from dj_assets.evidence import choose, choose_sheet, contact_sheet, evidence_folder, write_evidence, write_picture
+
+    plan, roots = work.plan, work.plan.roots
+    samples = work.read_samples()
+    shard = (plan, samples, work.read_verdicts(samples), work.read_tables(samples))
+    folder = evidence_folder(work.recipe) / work.shard_key
+    exhibits = choose(*shard, kept=wanted.kept, dropped=wanted.dropped)
+    drawn = write_evidence(exhibits, plan, roots=roots, folder=folder)
+    for one in drawn:
+        if one.path is None:
+            work.log.warning(f"no picture {one.name}: {one.problem}")
+    sheet = None
+    if wanted.has_sheet:
+        sections = choose_sheet(*shard, boundary=wanted.boundary, undecided=wanted.undecided, random=wanted.random)
+        jpeg = contact_sheet(
+            sections,
+            title=f"{work.recipe.name}, shard {work.shard_key}",
+            roots=roots,
+            limits=work.recipe.settings.limits,
+            max_bytes=metadata.MAX_PREVIEW_BYTES,
+        )
+        sheet = write_picture(folder / "contact_sheet.jpg", jpeg)
+    return dg.MaterializeResult(metadata=metadata.evidence_figures(drawn, sheet, folder, seconds=work.seconds))
 
 
 def _shards_with_partition(recipe: Recipe, instance: dg.DagsterInstance) -> list[str]:

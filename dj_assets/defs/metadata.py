@@ -29,6 +29,7 @@ from dj_assets.store.rows import Row, Verdict
 from dj_assets.store.schemas import SQL_TYPES, Table
 
 if TYPE_CHECKING:
+    from dj_assets.evidence import Drawn
     from dj_assets.export import ExportResult, PartSummary
     from dj_assets.measure import PassResult
 
@@ -284,19 +285,22 @@ MAX_PREVIEW_BYTES = 250_000
 """A picture in metadata is stored twice and sent with every poll of the asset's page."""
 
 
-def evidence_figures(paths: Sequence[Path], folder: Path, *, num_exhibits: int, seconds: float) -> Metadata:
-    """Figures of drawn evidence, the first sheet of each outcome shown where it is small enough."""
+def evidence_figures(drawn: Sequence[Drawn], sheet: Path | None, folder: Path, *, seconds: float) -> Metadata:
+    """Figures of drawn evidence. Shown as pictures: the contact sheet, and the first sheet of each outcome where it is
+    small enough."""
+    paths = [one.path for one in drawn if one.path is not None and one.path.suffix == ".jpg"]
     figures: Metadata = {
         "sheets": len(paths),
-        "not_drawn": num_exhibits - len(paths),
+        "not_drawn": sum(one.path is None for one in drawn),
         "seconds": round(seconds, 3),
         "folder": dg.MetadataValue.path(str(folder)),
     }
-    for outcome in ("kept", "dropped"):
-        sheet = next((path for path in paths if path.parent.name == outcome), None)
-        if sheet is not None and sheet.stat().st_size <= MAX_PREVIEW_BYTES:
-            encoded = base64.b64encode(sheet.read_bytes()).decode()
-            figures[outcome] = dg.MetadataValue.md(f"![{sheet.stem}](data:image/jpeg;base64,{encoded})")
+    shown = {"contact_sheet": sheet}
+    shown |= {outcome: next((p for p in paths if p.parent.name == outcome), None) for outcome in ("kept", "dropped")}
+    for name, path in shown.items():
+        if path is not None and path.stat().st_size <= MAX_PREVIEW_BYTES:
+            encoded = base64.b64encode(path.read_bytes()).decode()
+            figures[name] = dg.MetadataValue.md(f"![{path.stem}](data:image/jpeg;base64,{encoded})")
     return figures
 
 

@@ -24,6 +24,9 @@ NUMBER_LIBRARIES = ("dj-assets", "dagster", "av", "opencv-python-headless", "eas
 
 _COMPACT = json.JSONEncoder(separators=(",", ":"))
 
+EVIDENCE_CODE_VERSION = "1"
+"""Of how pictures are drawn. What they show follows from `filtered`, whose data version tells when they are old."""
+
 
 def _digest(facts: Iterable[Any]) -> str:
     digest = hashlib.blake2b(digest_size=16)

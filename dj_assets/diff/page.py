@@ -66,7 +66,7 @@ class Thumbnails:
 
     def _draw(self, video: Video) -> Picture:
         try:
-            jpeg = evidence.thumbnail(video, roots=self.roots, limits=self.limits)  # type: ignore[attr-defined]  # MERGE
+            jpeg = evidence.thumbnail(video, roots=self.roots, limits=self.limits)
         except MediaError as error:
             return Picture(reason=error.one_line())
         return Picture(uri=picture_uri(jpeg, "image/jpeg"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -75,6 +75,37 @@ class Scores(NamedTuple):
     details: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, eq=False)
+class View:
+    """One scored window, for `draw`.
+
+    pictures: uint8 [window, h, w, 3]: its frames in RGB, turned as the plan asks, at the size at which they are shown.
+    seen: uint8 [window, H, W] or [window, H, W, 3]: the very pictures that were scored. pts_seconds: one per frame.
+    detail: JSON text as `score` gave it; empty where there is none.
+    """
+
+    pictures: npt.NDArray[np.uint8]
+    seen: npt.NDArray[np.uint8]
+    pts_seconds: tuple[float, ...]
+    detail: str = ""
+
+
+class Scale(NamedTuple):
+    """What the colours of a picture mean. colours: uint8 [n, 3], RGB, for values from 0 to `high` in `unit`."""
+
+    colours: npt.NDArray[np.uint8]
+    high: float
+    unit: str
+
+
+class Panel(NamedTuple):
+    """One picture that explains a window: uint8 [h, w, 3], RGB, with a line below it."""
+
+    picture: npt.NDArray[np.uint8]
+    caption: str = ""
+    scale: Scale | None = None
+
+
 def mean(values: npt.NDArray[np.float64]) -> float:
     """Plain mean of window values. values: float64 [N], N >= 1."""
     return float(np.mean(values))
@@ -95,7 +126,10 @@ class Operator:
     load(params, device): the model, once per worker process; heavy imports belong here.
     score(windows, params, model): one value per window; must not write to `windows.data`.
     reduce(values): the stat from its window values, float64 [N] -> float.
-    draw(window, detail): optional evidence: RGB pictures uint8 [window, H, W, 3] and their detail -> RGB [H, W, 3].
+    draw(views, params): optional evidence: the panels of each view, in order. Views come one by one as they are
+        decoded, so keep of each only what its panels need; seeing all of them allows for one scale. Without it,
+        evidence shows the frames as they are.
+    preview_panels: how many of a view's first panels make a looping preview; 0: this is not better seen moving.
     device_moves_number: whether CPU and GPU give different numbers (then the device is part of the measure).
     ignored: upstream options that are accepted here without effect -> why, in one line.
     refused: upstream options that must stay null, since ignoring them would give other numbers -> what to do.
@@ -113,7 +147,8 @@ class Operator:
     load: Callable[[Any, Device], Any] = no_model
     score: Callable[[Windows, Any, Any], Scores] | None = None
     reduce: Callable[[npt.NDArray[np.float64]], float] = mean
-    draw: Callable[[npt.NDArray[np.uint8], str], npt.NDArray[np.uint8]] | None = None
+    draw: Callable[[Iterable[View], Any], list[tuple[Panel, ...]]] | None = None
+    preview_panels: int = 0
     device_moves_number: bool = False
     any_or_all_default: Literal["any", "all"] = "any"
     ignored: Mapping[str, str] = field(default_factory=dict)

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from pydantic import Field
 
 from dj_assets.errors import DjAssetsError, TooShort
 from dj_assets.frames import FramePlan, Look, VideoInfo, Windows, single, uniform
-from dj_assets.operators._contract import Bound, Device, Operator, Params, Scores, Stat
+from dj_assets.operators._contract import Bound, Device, Operator, Panel, Params, Scores, Stat, View
 
 WEIGHTS_FILE = "craft_mlt_25k.pth"
 WEIGHTS_SHA256 = "4a5efbfb48b4081100544e75e1e2b57f8de3d84f213004b14b85fd4b3748db17"
@@ -178,17 +178,29 @@ def _triangle_area(a: Sequence[float], b: Sequence[float], c: Sequence[float]) -
     return abs((b[0] - a[0]) * (c[1] - a[1]) - (c[0] - a[0]) * (b[1] - a[1])) / 2
 
 
-def draw(window: npt.NDArray[np.uint8], detail: str) -> npt.NDArray[np.uint8]:
-    """The frame with rectangles in red and quadrilaterals in blue. window: uint8 RGB [1, H, W, 3] -> [H, W, 3]."""
+def draw(views: Iterable[View], params: OcrParams) -> list[tuple[Panel, ...]]:
+    """Each frame with its text boxes, as they are stored: rectangles in red, quadrilaterals in blue."""
+    return [(_boxed(view),) for view in views]
+
+
+RED, BLUE = (255, 0, 0), (40, 90, 255)
+
+
+def _boxed(view: View) -> Panel:
     import cv2
 
-    boxes = json.loads(detail)
-    canvas = np.array(window[0])
+    boxes = json.loads(view.detail) if view.detail else {"rectangles": [], "quadrilaterals": []}
+    canvas = view.pictures[0].copy()
+    (height, width), (seen_height, seen_width) = canvas.shape[:2], view.seen.shape[1:3]
+    shrink = np.array([width / seen_width, height / seen_height])
     for x_min, y_min, x_max, y_max in boxes["rectangles"]:
-        cv2.rectangle(canvas, (x_min, y_min), (x_max, y_max), (255, 0, 0), 2)
+        (left, top), (right, bottom) = np.rint(np.array([[x_min, y_min], [x_max, y_max]]) * shrink).astype(int).tolist()
+        cv2.rectangle(canvas, (left, top), (right, bottom), RED, 2)
     for corners in boxes["quadrilaterals"]:
-        cv2.polylines(canvas, [np.array(corners, dtype=np.int32)], True, (0, 0, 255), 2)
-    return canvas
+        cv2.polylines(canvas, [np.rint(np.array(corners) * shrink).astype(np.int32)], True, BLUE, 2, cv2.LINE_AA)
+    counts = ((len(boxes[kind]), kind) for kind in ("rectangles", "quadrilaterals"))
+    said = ", ".join(f"{count} {kind if count != 1 else kind[:-1]}" for count, kind in counts if count)
+    return Panel(canvas, (said or "no text found") if view.detail else "")
 
 
 OPERATOR = Operator(

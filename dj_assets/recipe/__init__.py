@@ -38,12 +38,25 @@ class Limits(BaseModel):
 
 
 class Evidence(BaseModel):
-    """How many pictures that explain verdicts to draw beside the export. 0 draws none."""
+    """How many pictures that explain verdicts to draw of each shard, beside the export. 0 draws none."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kept: int = Field(default=0, ge=0, description="samples that stayed")
     dropped: int = Field(default=0, ge=0, description="samples that left")
+    boundary: int = Field(default=0, ge=0, description="samples nearest each bound, on either side, on a contact sheet")
+    undecided: int = Field(default=0, ge=0, description="samples without a verdict, on a contact sheet")
+    random: int = Field(default=0, ge=0, description="samples drawn by lot, on a contact sheet")
+
+    @property
+    def has_sheet(self) -> bool:
+        """Whether there is anything on a contact sheet."""
+        return self.boundary + self.undecided + self.random > 0
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether any picture is asked for."""
+        return self.has_sheet or self.kept + self.dropped > 0
 
 
 class Landing(BaseModel):

@@ -41,6 +41,12 @@ def unknown(root: Path, content_hashes: Collection[str]) -> set[str]:
     return set(content_hashes) - facts_log.find(root, OPERATOR, MEASURE_ID, content_hashes).keys()
 
 
+def find(root: Path, content_hashes: Collection[str]) -> dict[str, dict[str, Any]]:
+    """What is known of these videos: content hash -> value by column name."""
+    found = facts_log.find(root, OPERATOR, MEASURE_ID, content_hashes)
+    return {content_hash: json.loads(facts[0].window_details[0]) for content_hash, facts in found.items()}
+
+
 def append(root: Path, found: Mapping[str, Mapping[str, Any]], measured_at: str, provenance: Provenance) -> list[Path]:
     """Add what the probes of some videos found: content hash -> value by column name. Raises `StoreError`."""
     facts = [
@@ -56,3 +62,17 @@ def append(root: Path, found: Mapping[str, Mapping[str, Any]], measured_at: str,
         for content_hash, probe in found.items()
     ]
     return facts_log.append(root, facts, provenance)
+
+
+def stream_line(probe: Mapping[str, Any]) -> str:
+    """What a video is, in one line. probe: values by column name.
+
+    `video 640x360, 11.75 s, 294 frames at 25 per second, h264 (yuv420p) in mov,mp4, with audio`
+    """
+    turned = f", turned by {probe['rotation_degrees']} degrees" if probe["rotation_degrees"] else ""
+    audio = "with audio" if probe["has_audio"] else "without audio"
+    return (
+        f"video {probe['width']}x{probe['height']}{turned}, {probe['duration_seconds']:.6g} s, {probe['num_frames']} "
+        f"frames at {probe['fps']:.6g} per second, {probe['codec']} ({probe['pixel_format']}) in {probe['container']}, "
+        f"{audio}"
+    )

@@ -6,9 +6,11 @@ by the widest window and one batch per plan, whatever the video's length.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import av.error
 import numpy as np
 import numpy.typing as npt
 
@@ -20,24 +22,36 @@ BATCH_BYTES = 64 * 2**20
 """Pictures handed over at once. Large enough to fill a model's batch, small beside a worker's memory."""
 
 
+MICROSECONDS = 1_000_000
+"""In a second; FFmpeg's unit for a container's times."""
+
+
 class FramesMissing(Unreadable):
     """Wanted frames did not come out of the decoder."""
 
 
 def decode_windows(
-    video: OpenVideo, scan: Scan, plans: Sequence[FramePlan], *, batch_bytes: int = BATCH_BYTES
+    video: OpenVideo,
+    scan: Scan,
+    plans: Sequence[FramePlan],
+    *,
+    batch_bytes: int = BATCH_BYTES,
+    skip_between: bool = False,
 ) -> Iterator[tuple[int, Windows]]:
     """Decode once, in order; yield (plan number, batch of its windows) as batches fill.
 
-    The windows of one plan come in its order. Raises `FramesMissing` when the stream ends before every wanted frame
-    has come, and `Unreadable` when the picture size changes on the way.
+    The windows of one plan come in its order. skip_between: go from key frame to key frame where nothing between is
+    wanted, which is quick for a few frames of a long video, and slow for many. Raises `FramesMissing` when the stream
+    ends before every wanted frame has come (with `skip_between`, also where its key frames are not what they seem), and
+    `Unreadable` when the picture size changes on the way.
     """
     builders = [_WindowBuilder(plan, scan, batch_bytes) for plan in plans]
     wanted = np.unique(np.concatenate([plan.frames for plan in plans])) if plans else np.zeros(0, dtype=np.int64)
     missing = set(wanted.tolist())
     if missing:
         last = int(wanted[-1])
-        for index, frame in _indexed(video, scan):
+        frames = _near_key_frames(video, scan, wanted) if skip_between else _indexed(video, scan)
+        for index, frame in frames:
             if index not in missing:
                 continue
             missing.discard(index)
@@ -96,6 +110,54 @@ def _indexed(video: OpenVideo, scan: Scan) -> Iterator[tuple[int, Any]]:
         index = index_of.get(frame.pts)
         if index is not None:
             yield index, frame
+
+
+def _near_key_frames(video: OpenVideo, scan: Scan, wanted: npt.NDArray[np.int64]) -> Iterator[tuple[int, Any]]:
+    """Decoded frames with their index, of those stretches alone that begin at a key frame and have a wanted frame.
+
+    Ends early where a seek lands behind what is wanted; the caller finds frames missing then.
+    """
+    keys = scan.info.keyframes
+    if scan.ticks is None or not len(keys):
+        yield from _indexed(video, scan)
+        return
+    starts = keys[np.maximum(np.searchsorted(keys, wanted, side="right") - 1, 0)]
+    for start in np.unique(starts).tolist():
+        last = int(wanted[starts == start][-1])
+        video.container.seek(int(scan.ticks[start]), stream=video.stream)
+        for index, frame in _indexed(video, scan):
+            yield index, frame
+            if index >= last:
+                break
+
+
+def frame_near(video: OpenVideo, share: float) -> npt.NDArray[np.uint8]:
+    """RGB picture, uint8 [H, W, 3], turned as players do, of the key frame before that share (0 to 1) of the video.
+
+    Quick: nothing else is decoded, and no packet table is read; so it is whichever frame the container's index offers,
+    the first one where that has none. Raises `Unreadable` where no frame decodes.
+    """
+    for seconds in (share * _duration_seconds(video), 0.0):
+        with contextlib.suppress(av.error.FFmpegError):  # a container that cannot seek is read from where it stands
+            start = video.container.start_time or 0
+            video.container.seek(start + int(seconds * MICROSECONDS))
+        for frame in decoded_frames(video):
+            return _as_shown(frame)
+    raise Unreadable(
+        f"{video.path}: no frame decodes{_why(video)}", allowed="a video that decodes", try_="fetch it again"
+    )
+
+
+def _duration_seconds(video: OpenVideo) -> float:
+    """As the header claims; 0 where it says nothing."""
+    if video.container.duration:
+        return video.container.duration / MICROSECONDS
+    return float(video.stream.duration * video.stream.time_base) if video.stream.duration else 0.0
+
+
+def _as_shown(frame: Any) -> npt.NDArray[np.uint8]:
+    turn = 90 * (round(getattr(frame, "rotation", 0) / 90) % 4)
+    return picture(frame, Look("rgb24", apply_rotation=True), turn)
 
 
 def _why(video: OpenVideo) -> str:

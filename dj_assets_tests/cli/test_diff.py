@@ -64,7 +64,7 @@ def project(tmp_path: Path, made_clips: Path, monkeypatch: pytest.MonkeyPatch) -
     write_recipe(tmp_path / "new.yaml", seconds=0.8, score=HIGH)
     monkeypatch.chdir(tmp_path)
     for name in ("DJ_ASSETS_ROOT", "DJ_ASSETS_STORE", "DAGSTER_HOME"):
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name)
     return tmp_path
 
 
@@ -209,7 +209,7 @@ def test_the_page_escapes_names_shows_pictures_and_asks_nobody(
             raise Unreadable("no <b>picture</b>")
         return b"\xff\xd8jpeg"
 
-    monkeypatch.setattr(evidence, "thumbnail", thumbnail, raising=False)
+    monkeypatch.setattr(evidence, "thumbnail", thumbnail)
     bounds = ["--video_motion_score_filter.min_score", "2.5", "--video_duration_filter.min_duration", "0.8"]
     result = dj_assets("diff", "old.yaml", "old.yaml", *bounds, "-o", "page.html")
     assert result.exit_code == 0, result.stderr

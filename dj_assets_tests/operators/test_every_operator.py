@@ -11,7 +11,7 @@ import pytest
 from dj_assets import operators
 from dj_assets.errors import MediaError, UnknownOperator
 from dj_assets.frames import Size, VideoInfo, Windows
-from dj_assets.operators._contract import Bound, NoParams, Operator, Scores, Stat
+from dj_assets.operators._contract import Bound, NoParams, Operator, Scores, Stat, View
 from dj_assets.workers import measure_task
 from dj_assets_tests import videos
 from dj_assets_tests.operators.tasks import measure, spec, task
@@ -92,6 +92,32 @@ def test_scores_are_one_per_window_finite_and_leave_the_pictures_alone(name: str
     scores = operator.score(windows, operator.params(), None)  # type: ignore[misc]
     assert scores.values.shape == (len(plan.windows),) and np.isfinite(scores.values).all()
     np.testing.assert_array_equal(data, before)
+
+
+@pytest.mark.parametrize("name", [name for name in ON_FRAMES if operators.get(name).draw is not None])
+@pytest.mark.parametrize("shown", [Size(36, 64), Size(1, 1), Size(5, 200)])
+def test_what_is_drawn_is_one_set_of_pictures_per_view_and_leaves_the_frames_alone(name: str, shown: Size) -> None:
+    operator = operators.get(name)
+    plan = operator.plan(video_info(10), operator.params())  # type: ignore[misc]
+    grey = plan.look.pixel_format == "gray8"
+    rng = np.random.default_rng(0)
+    views = [
+        View(
+            rng.integers(0, 256, (len(window), *shown, 3), dtype=np.uint8),
+            rng.integers(0, 256, (len(window), 36, 64, *([] if grey else [3])), dtype=np.uint8),
+            tuple(window / 24),
+        )
+        for window in plan.windows
+    ]
+    for view in views:
+        view.pictures.setflags(write=False)
+        view.seen.setflags(write=False)
+    drawn = operator.draw(iter(views), operator.params())  # type: ignore[misc]
+    assert len(drawn) == len(views)
+    for panels in drawn:
+        assert len(panels) >= max(1, operator.preview_panels)
+        for panel in panels:
+            assert panel.picture.dtype == np.uint8 and panel.picture.shape == (*shown, 3)
 
 
 def test_together_they_give_the_numbers_that_each_gives_alone(moving_2px: Path) -> None:

@@ -6,10 +6,12 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from dj_assets.frames import Size
-from dj_assets.operators.video_motion_score_filter import MotionParams, resized
+from dj_assets.operators._contract import Panel, View
+from dj_assets.operators.video_motion_score_filter import MotionParams, draw, resized
 from dj_assets_tests import videos
 from dj_assets_tests.operators.tasks import measure
 
@@ -33,6 +35,55 @@ def test_a_still_has_none(still: Path) -> None:
 def test_relative_divides_by_the_diagonal(moving_2px: Path) -> None:
     plain, relative = measure(moving_2px, NAME), measure(moving_2px, NAME, relative=True)
     assert relative.values[0] == pytest.approx(plain.values[0] / math.hypot(96, 128))
+
+
+def a_view(*pictures: np.ndarray, shown: Size | None = None) -> View:
+    """A window of grey pictures, shown at their size or another."""
+    import cv2
+
+    height, width = shown or pictures[0].shape[:2]
+    rgb = np.stack([cv2.resize(picture, (width, height)) for picture in pictures])
+    return View(rgb, np.stack([picture[..., 0] for picture in pictures]), (0.0, 0.5))
+
+
+def lengths(panel: Panel) -> np.ndarray:
+    """A heat map read back: pixels of motion, by the panel's own scale."""
+    assert panel.scale is not None
+    colours = panel.scale.colours.astype(int)
+    found = np.abs(panel.picture.reshape(-1, 1, 3).astype(int) - colours[None]).sum(axis=2).argmin(axis=1)
+    return found.reshape(panel.picture.shape[:2]) / 255 * panel.scale.high
+
+
+@pytest.mark.parametrize("shown", [None, Size(48, 72)])
+def test_the_map_of_lengths_says_how_many_pixels_each_pair_moved(shown: Size | None) -> None:
+    picture = videos.texture(height=96, width=144)
+    first, *others = videos.shifting(picture, num_frames=4, pixels_per_frame=1)
+    views = [a_view(first, other, shown=shown) for other in others]
+    drawn = draw(views, MotionParams())
+    for k, (_, _, heat) in enumerate(drawn, start=1):
+        assert lengths(heat).mean() == pytest.approx(k, rel=0.1), "in the pixels that were scored, however it is shown"
+        assert heat.caption.startswith("length of flow, mean ")
+        assert float(heat.caption.split()[4]) == pytest.approx(k, rel=0.1)
+    assert {panels[2].scale.high for panels in drawn if panels[2].scale} == {4.0}, "one scale, of the fastest pair"
+
+
+def test_direction_is_hue_and_stillness_is_black() -> None:
+    picture = videos.texture(height=96, width=144)
+    right, left = (np.roll(picture, by, axis=1) for by in (3, -3))
+    [_, to_right, _], [_, to_left, _], [_, still, _] = draw(
+        [a_view(picture, other) for other in (right, left, picture)], MotionParams()
+    )
+    assert to_right.picture.mean(axis=(0, 1)).argmax() == 0, "red is right"
+    cyan = to_left.picture.mean(axis=(0, 1))
+    assert cyan[0] < cyan[1] and cyan[0] < cyan[2], "left is its opposite"
+    assert still.picture.mean() < 15 < to_right.picture.mean()
+
+
+def test_the_picture_is_that_of_the_params_that_made_the_number(tmp_path: Path) -> None:
+    picture = videos.texture(height=96, width=144)
+    view = a_view(picture, np.roll(picture, 6, axis=1))
+    one, small = draw([view], MotionParams())[0][2], draw([view], MotionParams(winsize=3, levels=1, iterations=1))[0][2]
+    assert one.caption != small.caption
 
 
 def test_one_frame_is_too_short_not_static(tmp_path: Path) -> None:

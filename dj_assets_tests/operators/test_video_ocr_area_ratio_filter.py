@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from dj_assets.operators import video_ocr_area_ratio_filter as ocr
+from dj_assets.operators._contract import View
 from dj_assets.workers import measure_task
 from dj_assets_tests import videos
 from dj_assets_tests.operators.tasks import measure, spec, task
@@ -51,12 +52,17 @@ def test_wrong_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ocr.weights_folder()
 
 
-def test_boxes_are_drawn_in_red_and_blue() -> None:
-    window = np.zeros((1, 40, 60, 3), dtype=np.uint8)
-    detail = json.dumps({"rectangles": [[5, 5, 30, 20]], "quadrilaterals": [[[40, 10], [55, 12], [54, 30], [39, 28]]]})
-    drawn = ocr.draw(window, detail)
-    assert drawn[5, 15].tolist() == [255, 0, 0] and drawn[11, 48, 2] == 255
-    assert not window.any()
+def test_boxes_are_drawn_in_red_and_blue_where_the_detector_saw_them() -> None:
+    seen = np.zeros((1, 80, 120, 3), dtype=np.uint8)
+    shown = np.zeros((1, 40, 60, 3), dtype=np.uint8)  # half the size that was scored
+    boxes = {"rectangles": [[10, 10, 60, 40]], "quadrilaterals": [[[80, 20], [110, 24], [108, 60], [78, 56]]]}
+    [[panel]] = ocr.draw([View(shown, seen, (0.0,), json.dumps(boxes))], ocr.OcrParams())
+    red = np.argwhere((panel.picture == ocr.RED).all(axis=2))
+    assert (red.min(axis=0) - [5, 5]).tolist() == [-1, -1] and (red.max(axis=0) - [20, 30]).tolist() == [1, 1]
+    blue = np.argwhere(panel.picture[..., 2] > 200)
+    assert (np.abs(blue.min(axis=0) - [10, 39]) <= 1).all() and (np.abs(blue.max(axis=0) - [30, 55]) <= 1).all()
+    assert panel.caption == "1 rectangle, 1 quadrilateral"
+    assert not shown.any()
 
 
 @pytest.fixture(scope="module")
