@@ -64,8 +64,8 @@ class StepColumns:
         """Line of a stat in `values`."""
         return [stat.name for stat in self.step.operator.stats].index(name)
 
-    def range_codes(self, range_: StatRange) -> Codes:
-        """Whether each video lies in one range: uint8 [V]."""
+    def range_codes(self, range_: StatRange, *, not_measured: int = UNKNOWN) -> Codes:
+        """Whether each video lies in one range: uint8 [V]. not_measured: the code of those that nobody measured."""
         line = self.stat(range_.stat)
         values = self.values[line]
         low_closed, high_closed = range_.low_closed != range_.is_reversed, range_.high_closed != range_.is_reversed
@@ -73,15 +73,25 @@ class StepColumns:
         inside &= values <= range_.high if high_closed else values < range_.high
         codes = np.where(inside != range_.is_reversed, np.uint8(PASSES), np.uint8(FAILS))
         codes[self.statuses[line] != OK] = UNKNOWN
+        if not_measured != UNKNOWN:
+            codes[self.statuses[line] == NOT_MEASURED] = not_measured
         return codes
 
     def codes(
-        self, ranges: Sequence[StatRange] | None = None, any_or_all: Literal["any", "all"] | None = None
+        self,
+        ranges: Sequence[StatRange] | None = None,
+        any_or_all: Literal["any", "all"] | None = None,
+        *,
+        not_measured: int = UNKNOWN,
     ) -> Codes:
-        """Whether each sample passes the step: uint8 [num_samples]. Default the step's own ranges and `any_or_all`."""
+        """Whether each sample passes the step: uint8 [num_samples]. Default the step's own ranges and `any_or_all`.
+
+        not_measured: the code of videos that nobody measured. With PASSES and with FAILS it gives the two ends between
+        which the answer lies once they are measured.
+        """
         of_videos = np.zeros(len(self.samples), dtype=np.uint8)
         for range_ in self.step.ranges if ranges is None else ranges:
-            np.maximum(of_videos, self.range_codes(range_), out=of_videos)
+            np.maximum(of_videos, self.range_codes(range_, not_measured=not_measured), out=of_videos)
         return self.of_samples(of_videos, any_or_all or self.step.any_or_all)
 
     def of_samples(self, of_videos: Codes, any_or_all: Literal["any", "all"]) -> Codes:
@@ -170,7 +180,13 @@ class Columns:
 
     def sample(self, number: int) -> Sample:
         """The sample with this index, without the user's record."""
-        return _sample(self.samples.slice(number, 1))
+        [one] = self.samples_at([number])
+        return one
+
+    def samples_at(self, numbers: Sequence[int] | npt.NDArray[np.int64]) -> list[Sample]:
+        """The samples with these indices, in this order, without the users' records."""
+        rows = self.samples.take(np.asarray(numbers, dtype=np.int64))
+        return [sample_of(record) for record in SAMPLES.unpack(rows)]
 
 
 def stored_columns(plan: Plan, store: Store) -> Columns:
@@ -180,16 +196,24 @@ def stored_columns(plan: Plan, store: Store) -> Columns:
 
 def columns_of(plan: Plan, store: Store, shards: Mapping[str, Sequence[Sample]]) -> Columns:
     """Columns over these samples, by shard, wherever they come from; their videos identified (`measure.identify`)."""
+    return columns(plan, store, sample_table(shards, recipe=plan.recipe.name))
+
+
+def sample_table(shards: Mapping[str, Sequence[Sample]], *, recipe: str) -> pa.Table:
+    """`bulk.SAMPLE_COLUMNS` of these samples, by shard, in order."""
     records = [
-        sample_record(sample, {"recipe": plan.recipe.name, "shard": shard})
+        sample_record(sample, {"recipe": recipe, "shard": shard})
         for shard, samples in shards.items()
         for sample in samples
     ]
-    return columns(plan, store, SAMPLES.pack(records).select(list(bulk.SAMPLE_COLUMNS)))
+    return SAMPLES.pack(records).select(list(bulk.SAMPLE_COLUMNS))
 
 
-def columns(plan: Plan, store: Store, samples: pa.Table) -> Columns:
-    """Columns over a table of samples. Decodes nothing: what the store does not know is `not_measured`."""
+def columns(plan: Plan, store: Store, samples: pa.Table, *, beside: Columns | None = None) -> Columns:
+    """Columns over a table of samples. Decodes nothing: what the store does not know is `not_measured`.
+
+    beside: columns of another plan over the same table, whose numbers are taken instead of being read again.
+    """
     import pyarrow.compute as pc
 
     lists = samples.column("videos").combine_chunks()
@@ -197,6 +221,8 @@ def columns(plan: Plan, store: Store, samples: pa.Table) -> Columns:
     video_samples = np.asarray(pc.list_parent_indices(lists), dtype=np.int64)
     steps: dict[str, StepColumns] = {}
     known: dict[tuple[str, str], StepColumns] = {}
+    if beside is not None:
+        known = {(one.step.measure_id, one.step.video_key): one for one in beside.steps.values()}
     for step in plan.steps:
         same = known.get((step.measure_id, step.video_key))
         steps[step.key] = (
@@ -242,13 +268,6 @@ def _status_codes(names: Any) -> Codes:
     import pyarrow.compute as pc
 
     return np.asarray(pc.index_in(names, value_set=pa.array(STATUS_NAMES)), dtype=np.uint8)
-
-
-def _sample(rows: pa.Table) -> Sample:
-    [record] = rows.to_pylist()
-    missing = {column.name: column.default for column in SAMPLES.columns if column.name not in record}
-    [whole] = SAMPLES.unpack(SAMPLES.pack([{**missing, **record}]))
-    return sample_of(whole)
 
 
 def not_measured(columns_: Columns, among: Collection[str] = ()) -> dict[str, int]:

@@ -36,6 +36,7 @@ RUN = "from dj_assets.cli import main; main()"
 ALL_COMMANDS = [
     ("check",),
     ("demo",),
+    ("diff",),
     ("drops",),
     ("drops", "add"),
     ("drops", "rm"),

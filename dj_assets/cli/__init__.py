@@ -14,6 +14,7 @@ from dj_assets.cli import (
     backfill,
     check,
     demo,
+    diff,
     drops,
     gc,
     lineage,
@@ -102,7 +103,7 @@ def command_line() -> None:
     """Data-Juicer video recipes, unchanged, as Dagster assets: measure once, decide for free, never lose a row."""
 
 
-for module in (process, plan, tune, why, lineage, sql, rerun, rebuild, check, drops, gc, ui, demo):
+for module in (process, plan, tune, diff, why, lineage, sql, rerun, rebuild, check, drops, gc, ui, demo):
     command_line.add_command(module.command)
 for module in (backfill, retry_failed, stale, reload):  # over the web interface that `ui` starts
     command_line.add_command(module.command)

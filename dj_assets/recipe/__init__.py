@@ -211,8 +211,13 @@ class Recipe:
         return error
 
 
-def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(
+    path: str | Path, overrides: Sequence[str] = (), *, content: bytes | None = None, shown_as: str = ""
+) -> Recipe:
     """Read a recipe file and lay command-line overrides over it.
+
+    content: what the file holds, where that is not what lies there now (an earlier revision of it). shown_as: how
+    messages name it then.
 
     overrides: tokens as `dj-process` takes them: `--export_path X`, `--np=2`, `--operator.option VALUE`,
     `--dj_assets.limits.timeout_seconds 5`; hyphens may stand for underscores. Values are YAML, where the key is not
@@ -221,10 +226,10 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
     Raises `RecipeError`, or `RecipeErrors` with every fault found. Whether the dataset exists is not asked here.
     """
-    draft = Draft(str(path), kinds=_KINDS)
-    read_file(draft, Path(path))
+    draft = Draft(shown_as or str(path), kinds=_KINDS)
+    read_file(draft, Path(path), content=content)
     lay_over(draft, overrides)
-    recipe = _resolve(draft)
+    recipe = _resolve(draft, recipe_name(Path(path)))
     if draft.faults:
         raise _all_of(draft.faults)
     return recipe
@@ -257,7 +262,7 @@ _KINDS: Mapping[str, Kind] = {
 }
 
 
-def _resolve(draft: Draft) -> Recipe:
+def _resolve(draft: Draft, name: str) -> Recipe:
     """The recipe that a draft means. Faults go to the draft, with the default in the bad value's place."""
     _refuse_unknown(draft)
     values = {key.name: _value(draft, key) for key in KEYS.values()}
@@ -283,7 +288,7 @@ def _resolve(draft: Draft) -> Recipe:
     }
     resolved = _for_people(facts, settings, steps)
     return Recipe(
-        name=recipe_name(Path(draft.file)),
+        name=name,
         file=draft.file,
         sha256=hashlib.sha256(json.dumps(resolved, sort_keys=True).encode()).hexdigest(),
         steps=steps,

@@ -98,10 +98,13 @@ def unknown_key(draft: Draft, name: str) -> tuple[str, str]:
 # ── The file ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def read_file(draft: Draft, path: Path) -> None:
-    """Fill a draft from a recipe file. Raises `RecipeError` where nothing at all can be made of it."""
+def read_file(draft: Draft, path: Path, *, content: bytes | None = None) -> None:
+    """Fill a draft from a recipe file. Raises `RecipeError` where nothing at all can be made of it.
+
+    content: what the file holds, where it is not to be read.
+    """
     source = Source(draft.file)
-    root = source.compose(_read_text(source, path))
+    root = source.compose(_read_text(source, path, content))
     if root is None or (isinstance(root, yaml.ScalarNode) and source.value(root) is None):
         raise source.fault(
             "the recipe is empty",
@@ -120,9 +123,9 @@ def read_file(draft: Draft, path: Path) -> None:
     draft.faults.extend(source.faults)
 
 
-def _read_text(source: Source, path: Path) -> str:
+def _read_text(source: Source, path: Path, content: bytes | None) -> str:
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        return (path.read_bytes() if content is None else content).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise source.fault(
             "the recipe is not UTF-8 text",
