@@ -25,7 +25,7 @@ from dj_assets.recipe import load_recipe
 from dj_assets.recipe.rewrite import Change, RecipeText, Rewritten, read_recipe_text, rewrite_recipe, with_options
 from dj_assets.samples import Video
 from dj_assets.store.rows import Fact
-from dj_assets.studio.bounds import State, bounds_of, changed_options, check_state
+from dj_assets.studio.bounds import NO_LIMIT, State, bounds_of, changed_options, check_state
 from dj_assets.studio.session import MOST_NEAR, Session
 from dj_assets.video.safe_open import open_file
 
@@ -71,7 +71,7 @@ class Studio:
         """What saving would change in the recipe's file, against what the file says."""
         check_state(self.session.plan, state)
         return [
-            Change(step.number, option, value)
+            Change(step.number, option, value, default=_default_of(step, option))
             for step in self.session.plan.steps
             for option, value in changed_options(step, bounds_of(step), state.steps[step.key]).items()
         ]
@@ -98,6 +98,15 @@ class Studio:
                 while len(self.pictures) > 500:
                     self.pictures.pop(next(iter(self.pictures)))
         return self.pictures[key]
+
+
+def _default_of(step: Step, option: str) -> str:
+    """What holds where the recipe does not set an option, in words."""
+    found = {
+        bound.option: "no limit" if abs(bound.default) >= NO_LIMIT else f"{bound.default:g}"
+        for bound in step.operator.bounds
+    }
+    return {"any_or_all": step.operator.any_or_all_default, **found}.get(option, "true")
 
 
 # --- what requests carry

@@ -557,8 +557,7 @@ def deciding_values(
         else:
             # Outside a reversed range's other end a video passes, wherever this end lies.
             values[codes == UNKNOWN] = np.nan
-            beyond = values > range_.high if bound.side == "min" else values < range_.low
-            values[beyond] = always
+            values[_beyond_other_end(values, range_, bound)] = always
     if one.is_one_each:
         return values
     found = np.full(one.num_samples, always)
@@ -576,6 +575,13 @@ def deciding_values(
 def _without(bounds: StepBounds, bound: Bound) -> StepBounds:
     """The same but for one end: where that lies does not matter to what decides about it."""
     return bounds.model_copy(update={"bounds": {**bounds.bounds, bound.option: None}})
+
+
+def _beyond_other_end(values: Floats, range_: StatRange, bound: Bound) -> Flags:
+    """Values that a reversed range keeps by its other end than this bound."""
+    if bound.side == "min":
+        return values >= range_.high if range_.high_closed else values > range_.high
+    return values <= range_.low if range_.low_closed else values < range_.low
 
 
 def _keeps_above(step: Step, bound: Bound) -> bool:

@@ -70,7 +70,7 @@ def with_bound(state: State, step: Step, option: str, value: float | None) -> St
     return state.model_copy(update={"steps": {**state.steps, step.key: changed}})
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(cases())
 def test_counts_are_those_of_decide_under_the_moved_bounds(case: Any) -> None:
     steps, samples, numbers, moved = case
@@ -95,7 +95,7 @@ def test_counts_are_those_of_decide_under_the_moved_bounds(case: Any) -> None:
     assert found["undecided"] == sum(expected.undecided.values())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(cases(), st.data())
 def test_a_curve_says_what_is_kept_with_the_end_there(case: Any, data: st.DataObject) -> None:
     steps, samples, numbers, moved = case
