@@ -402,6 +402,7 @@ class Session:
                     "answer": ("passes", "unknown", "fails")[code],
                     "bounds": " and ".join(str(range_) for range_ in ranges_under(step, state.steps[step.key])),
                     "draws": step.operator.draw is not None,
+                    "previews": step.operator.preview_panels > 0,
                     "videos": [
                         {
                             "video": int(one.rows[at]),

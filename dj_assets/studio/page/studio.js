@@ -382,7 +382,7 @@ function figure(video, steps) {
   parts.push(player);
   for (const step of steps) {
     if (!step.draws || !step.videos.some((one) => one.video === video.video && one.status === "ok")) continue;
-    for (const kind of step.step.includes("motion") ? ["preview", "sheet"] : ["sheet"]) {
+    for (const kind of step.previews ? ["preview", "sheet"] : ["sheet"]) {
       const image = make("img", { loading: "lazy", alt: `${kind} of ${step.step}`, src: `/picture/${kind}/${video.video}?step=${encodeURIComponent(step.step)}` });
       image.addEventListener("error", () => image.remove());
       parts.push(make("figcaption", { text: step.step }), image);
@@ -394,7 +394,7 @@ function figure(video, steps) {
 // --- two bounds at once
 
 function ends() {
-  return page.meta.steps.flatMap((step) => step.panels.flatMap((panel) => panel.bounds.map((bound) => ({ step: step.key, option: bound.option, stat: panel.stat }))));
+  return page.meta.steps.flatMap((step) => step.panels.flatMap((panel) => panel.bounds.map((bound) => ({ step: step.key, option: bound.option, side: bound.side, stat: panel.stat }))));
 }
 
 const tradeOff = newest(async () => {
@@ -499,10 +499,16 @@ async function begin() {
   showNotes();
   showMarks(page.meta.labels);
   await count(true);
-  // Begin at the bound that drops most, against the next.
-  const dropped = (end) => page.counts.steps[end.step].dropped;
-  const set = all.filter((end) => page.state.steps[end.step].bounds[end.option] !== null);
-  const ranked = [...(set.length ? set : all)].sort((one, other) => dropped(other) - dropped(one) || (other.option > one.option ? 1 : -1));
+  // Begin at the bound that has most videos beyond it, against the next such of another step.
+  const beyond = (end) => {
+    const value = page.state.steps[end.step].bounds[end.option];
+    const { low, high, bins } = page.panels.get(panelKey(end.step, end.stat)).axis;
+    return page.counts.panels[panelKey(end.step, end.stat)].all.reduce((sum, count, bin) => {
+      const centre = low + (bin + 0.5) * ((high - low) / bins);
+      return sum + (value !== null && (end.side === "min" ? centre < value : centre > value) ? count : 0);
+    }, 0);
+  };
+  const ranked = [...all].sort((one, other) => beyond(other) - beyond(one));
   const first = ranked[0];
   const second = ranked.find((end) => end.step !== first.step) ?? all.find((end) => end.step !== first?.step);
   $("trade").hidden = !second;
