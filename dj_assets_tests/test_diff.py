@@ -223,6 +223,9 @@ def test_undecided_samples_go_where_each_recipe_puts_them(
     assert (ids(diff.entering), ids(diff.leaving), diff.num_unknown) == (entering, leaving, 0)
     assert diff.old.undecided == {"unreadable": 1, "timed_out": 1, "malformed": 1}
     assert diff.asked_again == 1
+    for one in (*diff.entering, *diff.leaving):
+        assert (one.old.outcome, one.new.outcome) == ("undecided", "undecided")
+        assert (one.old.is_exported, one.new.is_exported) == (before == "keep", after == "keep")
 
 
 def test_a_keeping_recipe_cannot_know_a_sample_that_may_turn_out_undecided(tmp_path: Path) -> None:

@@ -265,7 +265,6 @@ def as_record(asked: Asked, samples: Samples, diff: Diff) -> dict[str, Any]:
         "samples": diff.samples,
         "samples_from": samples.source,
         "why_stored": samples.why_stored,
-        "decoded": 0,
         "changes": [{**asdict(one), "text": str(one)} for one in diff.changes],
         "counts": {name: count for name, (_, count) in lists.items()},
         "asked_again": diff.asked_again,

@@ -39,9 +39,10 @@ class Standing:
     """What one recipe says of one sample.
 
     outcome: `not_measured` where it hangs on videos that nobody has measured, `absent` where this recipe reads no such
-    sample. step, field (that lists its videos), stat, values (one per video of the field), bound, margin: of the step
-    that decides; of a kept sample, of the step that decides in the other recipe, if it is here, too. status, reason:
-    why undecided. not_measured: keys of the steps that the answer waits for.
+    sample. is_exported: None where that cannot be known. status, reason: why undecided. not_measured: keys of the steps
+    that the answer waits for.
+    step, field (that lists its videos), stat, values (one per video of the field), bound, margin: of the step that
+    decides; of a kept sample, of the step that decides in the other recipe, if it is here, too.
     """
 
     outcome: Outcome
@@ -54,6 +55,7 @@ class Standing:
     status: str = ""
     reason: str = ""
     not_measured: tuple[str, ...] = ()
+    is_exported: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -394,11 +396,9 @@ def _for_certain(away: _Side, towards: _Side) -> Mask:
 def _perhaps(away: _Side, towards: _Side) -> Mask:
     """Samples that `towards` may turn out to export and `away` not to."""
     may_be_in = np.maximum(towards.shared.lo, towards.own.lo) <= towards.worst_exported
-    may_be_out = away.own.hi > away.worst_exported
-    if away.common and any(away.common):
-        # What both ask alike tells the two apart only where one takes an undecided sample and the other does not.
-        between = (away.shared.hi > away.worst_exported) & (towards.worst_exported > away.worst_exported)
-        may_be_out = may_be_out | between
+    # What both ask alike tells the two apart only where one takes an undecided sample and the other does not.
+    between = (away.shared.hi > away.worst_exported) & (towards.worst_exported > away.worst_exported)
+    may_be_out = (away.own.hi > away.worst_exported) | between
     return may_be_in & may_be_out
 
 
@@ -443,13 +443,19 @@ class _Teller:
         return tuple(self._moved(*one) for one in zip(numbers.tolist(), olds, news, strict=True))
 
     def _moved(self, number: int, old: Sample | None, new: Sample | None) -> Moved:
-        before, after = _standing(self.old, number, old), _standing(self.new, number, new)
+        before = replace(_standing(self.old, number, old), is_exported=_whether_exported(self.old, number))
+        after = replace(_standing(self.new, number, new), is_exported=_whether_exported(self.new, number))
         # Beside the step that turns a sample away, what it says where it turns it away no more.
         before = _with_number(self.old, number, before, self.old_of.get(after.step, ""), after.stat)
         after = _with_number(self.new, number, after, self.new_of.get(before.step, ""), before.stat)
         sample = new or old
         assert sample is not None, "every sample is one of a side's"
         return Moved(sample.sample_id, sample.drop, sample.line_number, sample.videos, before, after)
+
+
+def _whether_exported(side: _Side, number: int) -> bool | None:
+    best = max(side.shared.lo[number], side.own.lo[number])
+    return False if best > side.worst_exported else True if side.is_exported[number] else None
 
 
 def _samples(side: _Side, numbers: Numbers) -> list[Sample | None]:
@@ -466,15 +472,16 @@ def _standing(side: _Side, number: int, sample: Sample | None) -> Standing:
         return Standing("kept")
     if outcome == "not_measured":
         steps = zip(side.steps, side.ends, strict=True)
-        return Standing(outcome, not_measured=tuple(step.step.key for step, ends in steps if ends.is_open[number]))
+        open_steps = tuple(step.step.key for step, ends in steps if ends.lo[number] != ends.hi[number])
+        return Standing(outcome, not_measured=open_steps)
     if sample.status != "ok":
         return Standing(outcome, status=sample.status, reason=sample.reason)
     step = side.steps[int(side.deciding[number])]
     rows = _rows(step, int(side.at[number]))
     if outcome == "dropped":
         return _number(step, rows, _failing(step, rows), Standing(outcome))
-    range_, status, row = _unknown_range(step, rows)
-    video = [video for video in sample.videos if video.field == step.step.video_key][row - rows.start]
+    range_, status, place = _unknown_range(step, rows)
+    video = [video for video in sample.videos if video.field == step.step.video_key][place]
     return _number(step, rows, range_, Standing(outcome, status=status, reason=video.reason))
 
 
@@ -494,13 +501,16 @@ def _failing(step: StepColumns, rows: slice) -> StatRange:
 
 
 def _unknown_range(step: StepColumns, rows: slice) -> tuple[StatRange, str, int]:
-    """(range, status, video) of the first number that is missing where it is wanted."""
-    codes = np.maximum.reduce([step.range_codes(range_)[rows] for range_ in step.step.ranges])
-    for row in (rows.start + np.flatnonzero(codes == UNKNOWN)).tolist():
-        for range_ in step.step.ranges:
-            status = step.statuses[step.stat(range_.stat), row]
-            if status != OK:
-                return range_, STATUS_NAMES[status], row
+    """(range, status, video) of the first number that is missing where it is wanted. video: its place in `rows`."""
+    ranges = step.step.ranges
+    values = [_values(step, rows, range_) for range_ in ranges]
+    for place, of_video in enumerate(zip(*values, strict=True)):
+        pairs = list(zip(ranges, of_video, strict=True))
+        if all(value is None or range_.passes(value) for range_, value in pairs):
+            for range_, value in pairs:
+                if value is None:
+                    code = step.statuses[step.stat(range_.stat), rows.start + place]
+                    return range_, STATUS_NAMES[code], place
     raise LookupError(f"{step.step.key}: undecided about a sample, and no number is missing; a fault of the engine")
 
 

@@ -18,7 +18,8 @@ def standing_text(one: Standing) -> str:
         return f"kept: {number}" if number else "kept"
     if one.outcome == "undecided":
         step = f" at {one.step}" if one.step else ""
-        return f"undecided{step}: {one.status}{f', {one.reason}' if one.reason else ''}"
+        exported = ", exported" if one.is_exported else ""
+        return f"undecided{exported}{step}: {one.status}{f', {one.reason}' if one.reason else ''}"
     if one.outcome == "not_measured":
         return f"not measured: {', '.join(one.not_measured)}"
     return "not in the dataset"

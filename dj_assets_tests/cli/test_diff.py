@@ -64,7 +64,7 @@ def project(tmp_path: Path, made_clips: Path, monkeypatch: pytest.MonkeyPatch) -
     write_recipe(tmp_path / "new.yaml", seconds=0.8, score=HIGH)
     monkeypatch.chdir(tmp_path)
     for name in ("DJ_ASSETS_ROOT", "DJ_ASSETS_STORE", "DAGSTER_HOME"):
-        monkeypatch.delenv(name)
+        monkeypatch.delenv(name, raising=False)
     return tmp_path
 
 
