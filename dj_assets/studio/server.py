@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dj_assets import evidence
-from dj_assets.errors import DjAssetsError, MediaError
+from dj_assets.errors import DjAssetsError, MediaError, Refused
 from dj_assets.measure import media_limits
 from dj_assets.plan import Step, make_plan
 from dj_assets.recipe import load_recipe
@@ -333,6 +333,8 @@ def _picture(studio: Studio, request: Request) -> Response:
 
     number, kind = request.path_params["video"], request.path_params["kind"]
     video = Video(**studio.session.video(number))
+    if video.status == "refused":
+        raise Refused(video.reason)  # without another look
     roots, limits = studio.session.plan.roots, studio.limits
     if kind == "thumbnail":
         drawn = studio.picture((kind, number), lambda: evidence.thumbnail(video, roots=roots, limits=limits))
