@@ -44,6 +44,7 @@ ALL_COMMANDS = [
     ("stale",),
     ("reload",),
     ("drops", "list"),
+    ("evidence",),
     ("gc",),
     ("lineage",),
     ("plan",),

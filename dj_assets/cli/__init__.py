@@ -15,6 +15,7 @@ from dj_assets.cli import (
     check,
     demo,
     drops,
+    evidence,
     gc,
     lineage,
     plan,
@@ -101,7 +102,7 @@ def command_line() -> None:
     """Data-Juicer video recipes, unchanged, as Dagster assets: measure once, decide for free, never lose a row."""
 
 
-for module in (process, plan, why, lineage, sql, rerun, rebuild, check, drops, gc, ui, demo):
+for module in (process, plan, why, evidence, lineage, sql, rerun, rebuild, check, drops, gc, ui, demo):
     command_line.add_command(module.command)
 for module in (backfill, retry_failed, stale, reload):  # over the web interface that `ui` starts
     command_line.add_command(module.command)
