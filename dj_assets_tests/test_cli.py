@@ -45,6 +45,7 @@ ALL_COMMANDS = [
     ("stale",),
     ("reload",),
     ("drops", "list"),
+    ("evidence",),
     ("gc",),
     ("lineage",),
     ("plan",),

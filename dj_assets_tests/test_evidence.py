@@ -304,7 +304,7 @@ def roots_of(samples: list[Sample]) -> list[Path]:
 def test_the_first_kept_and_dropped_get_a_sheet_and_a_preview_each(decided: Any, tmp_path: Path) -> None:
     plan, samples, _, _ = decided
     exhibits = evidence.choose(*decided, kept=1, dropped=1)
-    assert [(e.sample.sample_id, e.outcome) for e in exhibits] == [("ds:1", "kept"), ("ds:3", "dropped")]
+    assert [(e.sample.sample_id, e.folder) for e in exhibits] == [("ds:1", "kept"), ("ds:3", "dropped")]
     drawn = evidence.write_evidence(exhibits, plan, roots=roots_of(samples), folder=tmp_path / "evidence")
     paths = [one.path for one in drawn if one.path is not None]
     assert [(path.parent.name, path.suffix) for path in paths] == [

@@ -151,6 +151,24 @@ def own_recipes() -> list[str]:
     return paths
 
 
+def named_recipe(given: str) -> str:
+    """The file of a recipe that was named by its file, or by its name among the project's. Raises `RecipeError`."""
+    from dj_assets.defs.project import project_root, recipe_paths
+    from dj_assets.recipe import recipe_name
+
+    named = {recipe_name(path): path for path in recipe_paths(project_root())}
+    if given in named and not Path(given).exists():
+        return str(_as_typed(named[given]))
+    if Path(given).suffix or Path(given).exists():
+        return given  # load_recipe says what is wrong with it
+    raise RecipeError(
+        f"there is no recipe {given!r}",
+        allowed=", ".join(named) or "a recipe's file",
+        try_="name it as its file in recipes/ is named, or by that file's path",
+        file="command line",
+    )
+
+
 def _as_typed(path: Path) -> Path:
     """Relative to the working directory where it lies below."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -1,5 +1,6 @@
 """Rows → annotated pictures: what an operator saw, drawn from what is stored; only what is shown is decoded.
 
+    asked.py    what the store has of a video, or of a recipe's shards
     choice.py   which samples are worth a picture
     worker.py   one picture, made in a worker process, where every decoding and drawing happens
     canvas.py   words and tiles → one picture
@@ -50,6 +51,7 @@ __all__ = [
     "choose_sheet",
     "contact_sheet",
     "evidence_folder",
+    "file_name",
     "near_bounds",
     "near_sections",
     "nearest",
@@ -58,7 +60,9 @@ __all__ = [
     "thumbnail",
     "title_of",
     "write_evidence",
+    "write_one",
     "write_picture",
+    "write_pictures",
 ]
 
 WORKERS = 2
@@ -201,7 +205,7 @@ def title_of(step: Step, fact: Fact, outcome: str) -> str:
 
 
 def write_evidence(exhibits: Sequence[Exhibit], plan: Plan, *, roots: Sequence[Path], folder: Path) -> list[Drawn]:
-    """A sheet of each exhibit, `<outcome>/<sample>_<field><position>_<step>.jpg`, and a preview beside it where motion
+    """A sheet of each exhibit, `<folder>/<sample>_<field><position>_<step>.jpg`, and a preview beside it where motion
     explains more. What cannot be drawn is told, not raised. Raises `StoreError` where nothing can be written."""
     limits = plan.recipe.settings.limits
     found: list[Drawn] = []
@@ -212,8 +216,9 @@ def write_evidence(exhibits: Sequence[Exhibit], plan: Plan, *, roots: Sequence[P
             step,
             video,
             exhibit.fact,
-            outcome=exhibit.outcome,
-            path=folder / exhibit.outcome / f"{name}.jpg",
+            title=f"{title_of(step, exhibit.fact, exhibit.verdict)}   {video.given}",
+            outcome=exhibit.verdict,
+            path=folder / exhibit.folder / f"{name}.jpg",
             roots=roots,
             limits=limits,
         )
@@ -221,17 +226,25 @@ def write_evidence(exhibits: Sequence[Exhibit], plan: Plan, *, roots: Sequence[P
 
 
 def write_pictures(
-    step: Step, video: Video, fact: Fact, *, outcome: str, path: Path, roots: Sequence[Path], limits: Limits
+    step: Step,
+    video: Video,
+    fact: Fact,
+    *,
+    title: str,
+    outcome: str,
+    path: Path,
+    roots: Sequence[Path],
+    limits: Limits,
 ) -> list[Drawn]:
     """A sheet at `path`, and a looping preview beside it where the operator asks for one."""
     found = [
-        _written(
+        write_one(
             path,
             lambda: sheet(
                 step,
                 video,
                 fact,
-                title=f"{title_of(step, fact, outcome)}   {video.given}",
+                title=title,
                 roots=roots,
                 limits=limits,
                 outcome=outcome,
@@ -239,11 +252,12 @@ def write_pictures(
         )
     ]
     if step.operator.preview_panels and found[0].path is not None:
-        found.append(_written(path.with_suffix(".webp"), lambda: preview(step, video, roots=roots, limits=limits)))
+        found.append(write_one(path.with_suffix(".webp"), lambda: preview(step, video, roots=roots, limits=limits)))
     return found
 
 
-def _written(path: Path, draw: Callable[[], bytes]) -> Drawn:
+def write_one(path: Path, draw: Callable[[], bytes]) -> Drawn:
+    """A picture at `path`, or why there is none. Raises `StoreError` where it cannot be written."""
     try:
         data = draw()
     except MediaError as error:

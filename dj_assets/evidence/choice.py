@@ -22,13 +22,17 @@ Tables = Mapping[str, Sequence[Row]]
 
 @dataclass(frozen=True)
 class Exhibit:
-    """One sheet to draw: a video of a sample, and what a step found in it."""
+    """One sheet to draw: a video of a sample, and what a step found in it. folder: of the sheet, by why it is drawn.
 
-    outcome: str
+    verdict: the sample's outcome.
+    """
+
+    folder: str
     sample: Sample
     video: Video
     step: Step
     fact: Fact
+    verdict: str
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ def choose(
             continue
         steps = on_frames if verdict.outcome == "kept" else [one for one in plan.steps if one.key == verdict.step]
         found = [
-            Exhibit(verdict.outcome, sample, video, step, fact)
+            Exhibit(verdict.outcome, sample, video, step, fact, verdict.outcome)
             for step in steps
             for video in sample.videos
             if (fact := rows.get((step.key, sample.sample_id, video.field, video.position))) is not None

@@ -122,6 +122,10 @@ class Store:
         """Where a shard's verdicts come from, by the file's footer; None where they have to be made again."""
         return self._provenance(self.verdicts_path(recipe, shard))
 
+    def decided_shards(self, recipe: str) -> list[str]:
+        """Shards of a recipe that have verdicts, sorted."""
+        return sorted(path.stem for path in self.verdicts_path(recipe, "any").parent.glob("*.parquet"))
+
     def numbers_of_others(
         self, recipe: str, step_key: str, *, code_version: str, but_not: Collection[str]
     ) -> dict[str, dict[str, list[float]]]:

@@ -3,6 +3,7 @@
 
 const MARGIN = { l: 52, r: 54, t: 8, b: 34 };
 const IDLE_MS = 150;
+const UNSEEN = ["missing", "unreadable", "no_video_stream", "refused", "malformed"];
 const COLOURS = { all: "#cfd8e0", survivors: "#5b8fc7", curve: "#2c8a57" };
 const NO_LOGO = { displayModeBar: false, responsive: false, doubleClick: false };
 
@@ -308,7 +309,7 @@ function fill(id, cards, empty) {
 
 function cell(card) {
   const shown = make("button", { class: "shown", title: card.sample_id, onclick: () => openSample(card.number) });
-  if (card.video !== null && card.status !== "unreadable" && card.status !== "missing") {
+  if (card.video !== null && !UNSEEN.includes(card.status)) {
     const image = make("img", { loading: "lazy", alt: card.name, src: `/picture/thumbnail/${card.video}` });
     image.addEventListener("error", () => image.replaceWith(make("span", { class: "none", text: "no picture of it can be had" })));
     shown.append(image);
