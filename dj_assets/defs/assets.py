@@ -16,6 +16,7 @@ import dagster as dg
 from dj_assets.decide import decide, still_in, summarize
 from dj_assets.defs import batches, checks, metadata, retries, versions
 from dj_assets.defs.abandoned import show_life
+from dj_assets.defs.analysis import analysis_asset
 from dj_assets.defs.automation import follows_its_inputs
 from dj_assets.defs.failures import failing_clearly
 from dj_assets.defs.partitions import dataset_shards, find_shard, partitions_name, shard_partitions
@@ -54,6 +55,7 @@ def build_recipe_defs(plan: Plan) -> dg.Definitions:
         _filtered_asset(graph),
         _export_asset(graph),
         *([_evidence_asset(graph)] if graph.draws_evidence else []),
+        analysis_asset(plan, graph.analysis, inputs=graph.measured),
     ]
     job = dg.define_asset_job(
         plan.recipe.name,
@@ -109,6 +111,15 @@ class RecipeGraph:
         return dg.AssetKey([self.name, "evidence"])
 
     @property
+    def measured(self) -> list[dg.AssetKey]:
+        """What is there before any verdict: samples and stats."""
+        return [self.samples, *(self.stats(step) for step in self.plan.steps)]
+
+    @property
+    def analysis(self) -> dg.AssetKey:
+        return dg.AssetKey([self.name, "analysis"])
+
+    @property
     def draws_evidence(self) -> bool:
         """Whether the recipe asks for pictures."""
         wanted = self.plan.recipe.settings.evidence
@@ -116,8 +127,8 @@ class RecipeGraph:
 
     @property
     def keys(self) -> list[dg.AssetKey]:
-        stats = [self.stats(step) for step in self.plan.steps]
-        return [self.samples, *stats, self.filtered, self.export, *([self.evidence] if self.draws_evidence else [])]
+        """Those with a partition per shard; the analysis is over all of them."""
+        return [*self.measured, self.filtered, self.export, *([self.evidence] if self.draws_evidence else [])]
 
     @cached_property
     def partitions(self) -> dg.DynamicPartitionsDefinition:

@@ -157,6 +157,7 @@ class Recipe:
     sha256: of the canonical content after overrides. notes: one line per accepted key that has no effect here.
     dataset_path, export_path: absolute, relative ones resolved against the working directory as upstream does.
     np: Data-Juicer's process count. export_shard_size: bytes, 0 for one file.
+    percentiles: shares from 0 to 1 whose quantiles an analysis gives besides the usual ones.
     resolved: what holds, flat, for people: each honoured key, setting (`dj_assets.shard_size`) and step
     (`process.1.video_duration_filter`) with its value. places: file and line of each key that was set.
     """
@@ -177,6 +178,7 @@ class Recipe:
     video_key: str = "videos"
     video_special_token: str = "<__dj__video>"
     suffixes: tuple[str, ...] = ()
+    percentiles: tuple[float, ...] = ()
     notes: tuple[str, ...] = ()
     resolved: Mapping[str, Any] = field(default_factory=dict)
     project_name: str = "hello_world"
@@ -259,6 +261,7 @@ def _resolve(draft: Draft) -> Recipe:
         "export_type": export_type,
         "export_shard_size": values["export_shard_size"],
         "keep_stats_in_res_ds": values["keep_stats_in_res_ds"],
+        "percentiles": tuple(values["percentiles"]),
         "np": values["np"],
     }
     resolved = _for_people(facts, settings, steps)
@@ -281,7 +284,7 @@ def _for_people(facts: Mapping[str, Any], settings: Settings, steps: Iterable[St
     renamed = {"text_key": "text_keys"}
     shown: dict[str, Any] = {renamed.get(name, name): fact for name, fact in facts.items()}
     shown |= {name: str(shown[name]) for name in ("dataset_path", "export_path")}
-    shown["suffixes"] = list(shown["suffixes"])
+    shown |= {name: list(shown[name]) for name in ("suffixes", "percentiles")}
     nested = settings.model_dump(mode="json")
     for name in _SETTINGS:
         value: Any = nested

@@ -76,6 +76,7 @@ def test_the_graph_reads_like_the_recipe(folder: Path) -> None:
         f"clips/stats/{OCR}": {"clips/samples", f"clips/stats/{DURATION}", f"clips/stats/{MOTION}"},
         "clips/filtered": {"clips/samples", *measured},
         "clips/export": {"clips/filtered"},
+        "clips/analysis": {"clips/samples", *measured},
     }
 
 
@@ -327,6 +328,7 @@ def test_pools_keep_cpu_and_gpu_passes_apart(folder: Path) -> None:
         "clips__measure_gpu": "gpu",
         "clips__filtered": None,
         "clips__export": None,
+        "clips__analysis": None,
     }
 
 
