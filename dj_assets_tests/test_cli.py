@@ -34,6 +34,7 @@ HEAVY = ("dagster", "torch", "cv2", "av", "easyocr", "pyarrow", "duckdb", "numpy
 RUN = "from dj_assets.cli import main; main()"
 
 ALL_COMMANDS = [
+    ("analyze",),
     ("check",),
     ("demo",),
     ("diff",),

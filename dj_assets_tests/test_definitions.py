@@ -64,6 +64,7 @@ def test_asset_keys(tmp_path: Path) -> None:
         "good/filtered",
         "good/export",
         "good/evidence",
+        "good/analysis",
     }
 
 
@@ -77,7 +78,7 @@ def test_specs(tmp_path: Path) -> None:
         found[key.to_user_string()] = {
             "group": node.group_name,
             "parents": sorted(parent.to_user_string() for parent in node.parent_keys),
-            "partitions": node.partitions_def.name,  # type: ignore[union-attr]  # all are partitioned
+            "partitions": getattr(node.partitions_def, "name", None),
             "kinds": sorted(tag.removeprefix("dagster/kind/") for tag in node.tags if "kind" in tag),
             "tags": {name: value for name, value in node.tags.items() if name.startswith("dj_assets/")},
             "checks": sorted(check.name for check in node.check_keys),
@@ -150,6 +151,16 @@ def test_specs(tmp_path: Path) -> None:
             "pools": ["cpu"],
             "columns": False,
         },
+        "good/analysis": {
+            **common,
+            "partitions": None,
+            "parents": ["good/samples", f"good/stats/{duration}", f"good/stats/{ocr}"],
+            "kinds": ["html"],
+            "tags": recipe,
+            "checks": [],
+            "pools": [],
+            "columns": False,
+        },
     }
 
 
@@ -181,7 +192,7 @@ def test_moving_a_bound_changes_the_code_version_of_filtered_and_of_no_stats(tmp
         graph = build_project_defs(root).resolve_asset_graph()
         versions.append({k.to_user_string(): graph.get(k).code_version for k in graph.get_all_asset_keys()})
     before, after = versions
-    assert {name for name in before if before[name] != after[name]} == {"good/filtered", "good/export"}
+    assert {name for name in before if before[name] != after[name]} == {"good/filtered", "good/export", "good/analysis"}
 
 
 def test_a_broken_recipe_shows_its_error_and_takes_no_other_down(tmp_path: Path) -> None:
@@ -247,11 +258,20 @@ def test_loading_the_definitions_loads_nothing_heavy(tmp_path: Path) -> None:
     write_recipes(tmp_path, good=GOOD)
     code = (
         "import sys; from dj_assets.definitions import defs; "
-        "assert len(defs.resolve_asset_graph().get_all_asset_keys()) == 6; "
+        "assert len(defs.resolve_asset_graph().get_all_asset_keys()) == 7; "
         "heavy = ('torch', 'easyocr', 'cv2', 'av', 'duckdb', 'pyarrow', 'matplotlib', 'PIL'); "
         "print([name for name in heavy if name in sys.modules])"
     )
     assert run_python(code, cwd=tmp_path) == "[]"
+
+
+def test_an_analysis_is_made_when_somebody_asks_and_never_by_itself(tmp_path: Path) -> None:
+    """It is over all shards: made after each, it would read a thousand shards a thousand times."""
+    write_recipes(tmp_path, good=GOOD)
+    defs = build_project_defs(tmp_path)
+    key = dg.AssetKey(["good", "analysis"])
+    assert defs.resolve_asset_graph().get(key).automation_condition is None
+    assert key not in defs.resolve_job_def("good").asset_layer.executable_asset_keys
 
 
 def test_a_data_drop_may_be_overdue(tmp_path: Path) -> None:

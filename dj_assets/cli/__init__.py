@@ -11,6 +11,7 @@ import click
 
 from dj_assets import __version__
 from dj_assets.cli import (
+    analyze,
     backfill,
     check,
     demo,
@@ -104,7 +105,24 @@ def command_line() -> None:
     """Data-Juicer video recipes, unchanged, as Dagster assets: measure once, decide for free, never lose a row."""
 
 
-for module in (process, plan, tune, diff, why, evidence, lineage, sql, rerun, rebuild, check, drops, gc, ui, demo):
+for module in (
+    process,
+    analyze,
+    tune,
+    diff,
+    plan,
+    why,
+    evidence,
+    lineage,
+    sql,
+    rerun,
+    rebuild,
+    check,
+    drops,
+    gc,
+    ui,
+    demo,
+):
     command_line.add_command(module.command)
 for module in (backfill, retry_failed, stale, reload):  # over the web interface that `ui` starts
     command_line.add_command(module.command)

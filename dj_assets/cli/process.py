@@ -135,14 +135,8 @@ def _files(plan: Plan, report: RunReport) -> Iterator[tuple[str, str]]:
 
 def _print_loss(err: Console, plan: Plan, report: RunReport) -> None:
     """Why the exit code is not 0."""
-    for shard in report.failed:
-        print_lines(err, ["", f"shard {shard.shard_key} failed:", shard.failure])
-        if shard.traceback:
-            print_lines(err, [shard.traceback if is_verbose() else "  (--verbose shows the traceback)"])
-    if report.failed:
-        logs = "each failed run" if len(report.failed) > 1 else "the failed run"
-        print_lines(err, [f"  see: dj-assets ui, for the whole log of {logs}; what was measured is kept"])
-    elif lost := _set_aside(plan, report):
+    print_failures(err, report)
+    if not report.failed and (lost := _set_aside(plan, report)):
         print_lines(
             err,
             [
@@ -152,3 +146,14 @@ def _print_loss(err: Console, plan: Plan, report: RunReport) -> None:
                 "  try: mend the files and process again, or set dj_assets.on_undecided to drop or keep",
             ],
         )
+
+
+def print_failures(err: Console, report: RunReport) -> None:
+    """Each shard that failed, and why."""
+    for shard in report.failed:
+        print_lines(err, ["", f"shard {shard.shard_key} failed:", shard.failure])
+        if shard.traceback:
+            print_lines(err, [shard.traceback if is_verbose() else "  (--verbose shows the traceback)"])
+    if report.failed:
+        logs = "each failed run" if len(report.failed) > 1 else "the failed run"
+        print_lines(err, [f"  see: dj-assets ui, for the whole log of {logs}; what was measured is kept"])

@@ -16,6 +16,7 @@ import dagster as dg
 from dj_assets.decide import decide, still_in, summarize
 from dj_assets.defs import batches, checks, metadata, retries, versions
 from dj_assets.defs.abandoned import show_life
+from dj_assets.defs.analysis import analysis_asset
 from dj_assets.defs.automation import follows_its_inputs
 from dj_assets.defs.failures import failing_clearly
 from dj_assets.defs.partitions import dataset_shards, find_shard, partitions_name, shard_partitions
@@ -57,6 +58,7 @@ def build_recipe_defs(plan: Plan) -> dg.Definitions:
         _filtered_asset(graph),
         _export_asset(graph),
         _evidence_asset(graph),
+        analysis_asset(plan, graph.analysis, inputs=graph.measured),
     ]
     job = dg.define_asset_job(
         plan.recipe.name,
@@ -112,6 +114,15 @@ class RecipeGraph:
         return dg.AssetKey([self.name, "evidence"])
 
     @property
+    def measured(self) -> list[dg.AssetKey]:
+        """What is there before any verdict: samples and stats."""
+        return [self.samples, *(self.stats(step) for step in self.plan.steps)]
+
+    @property
+    def analysis(self) -> dg.AssetKey:
+        return dg.AssetKey([self.name, "analysis"])
+
+    @property
     def draws_evidence(self) -> bool:
         """Whether the recipe asks for pictures. Where not, they are made when somebody materializes them by hand:
         what runs by itself decodes nothing for a moved bound."""
@@ -119,9 +130,8 @@ class RecipeGraph:
 
     @property
     def keys(self) -> list[dg.AssetKey]:
-        """What the recipe's job makes."""
-        stats = [self.stats(step) for step in self.plan.steps]
-        return [self.samples, *stats, self.filtered, self.export, *([self.evidence] if self.draws_evidence else [])]
+        """What the recipe's job makes; the analysis is over all shards, and evidence may be made by hand alone."""
+        return [*self.measured, self.filtered, self.export, *([self.evidence] if self.draws_evidence else [])]
 
     @cached_property
     def partitions(self) -> dg.DynamicPartitionsDefinition:

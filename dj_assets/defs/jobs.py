@@ -15,11 +15,13 @@ from dagster._core.events import RunFailureReason  # not exported; there is no o
 
 from dj_assets.decide import Summary, summarize
 from dj_assets.defs.abandoned import free_abandoned_runs, sign_of_life
+from dj_assets.defs.analysis import Analysed, analysis_asset
 from dj_assets.defs.assets import RecipeGraph, build_recipe_defs
 from dj_assets.defs.partitions import register_shards
 from dj_assets.defs.progress import Listener, listening
 from dj_assets.defs.resources import CPU_POOL, GPU_POOL, project_resources
 from dj_assets.defs.retries import Wish
+from dj_assets.errors import StoreError
 from dj_assets.plan import Plan
 
 _log = logging.getLogger(__name__)
@@ -127,6 +129,36 @@ def run_recipe(
             # Not merged: a growing export that is cut by size names its files anew (`kept-00-of-02`).
             paths = runner.exported_paths(result) or paths
     return RunReport(plan.recipe.name, tuple(reports), time.perf_counter() - started_seconds, paths)
+
+
+def run_analysis(
+    plan: Plan, *, instance: dg.DagsterInstance, store_root: Path, folder: Path | None = None, verbose: bool = False
+) -> Analysed:
+    """Materialize a recipe's analysis, over all shards, from what the store knows.
+
+    folder: where the files go, default beside the export. Raises `StoreError` where the run fails, KeyboardInterrupt
+    where the user ended it.
+    """
+    graph = RecipeGraph(plan)
+    found: list[Analysed] = []
+    asset = analysis_asset(plan, graph.analysis, inputs=graph.measured, tell=found.append)
+    defs = dg.Definitions(assets=[asset], resources={"store": project_resources(store_root)["store"]})
+    with sign_of_life(store_root / "running") as signs:
+        result = defs.resolve_implicit_global_asset_job_def().execute_in_process(
+            instance=instance,
+            run_config={
+                **(TALKATIVE if verbose else QUIET),
+                "ops": {asset.op.name: {"config": {"folder": str(folder or "")}}},
+            },
+            raise_on_error=False,
+            tags={**signs, **NEVER_RETRIED},
+        )
+    if _was_interrupted(result):
+        raise KeyboardInterrupt("interrupted in the analysis")
+    if not result.success:
+        text, traceback = _failure(result)
+        raise StoreError("\n".join([text, *([traceback] if verbose else [])]))
+    return found[0]
 
 
 def _tell_who_holds_the_pools(instance: dg.DagsterInstance) -> None:

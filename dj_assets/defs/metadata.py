@@ -29,6 +29,8 @@ from dj_assets.store.rows import Row, Verdict
 from dj_assets.store.schemas import SQL_TYPES, Table
 
 if TYPE_CHECKING:
+    from dj_assets.analysis import Analysis
+    from dj_assets.analysis_report import Written
     from dj_assets.evidence import Drawn
     from dj_assets.export import ExportResult, PartSummary
     from dj_assets.measure import PassResult
@@ -302,6 +304,46 @@ def evidence_figures(drawn: Sequence[Drawn], sheet: Path | None, folder: Path, *
             encoded = base64.b64encode(path.read_bytes()).decode()
             figures[name] = dg.MetadataValue.md(f"![{path.stem}](data:image/jpeg;base64,{encoded})")
     return figures
+
+
+def analysis_figures(analysis: Analysis, written: Written, table: str, *, seconds: float) -> Metadata:
+    """Figures of an analysis, the overall table, and its pictures where they are small enough.
+
+    table: Markdown of the overall table.
+    """
+    figures: Metadata = {
+        "samples": analysis.samples,
+        "videos": analysis.videos,
+        "malformed_samples": analysis.malformed,
+        "unmeasurable_samples": analysis.unmeasurable,
+        "shards": len(analysis.shards),
+        "shards_missing": len(analysis.missing_shards),
+        "overall": dg.MetadataValue.md(table),
+    }
+    for stat in analysis.stats:
+        numbers = {"mean": stat.mean, "median": stat.quantiles.get(0.5)}
+        figures |= {f"{stat.name}_{name}": number for name, number in numbers.items() if number is not None}
+        figures |= {
+            f"{stat.name}_measured": stat.measured,
+            f"{stat.name}_undecided": stat.undecided,
+            f"{stat.name}_skipped": stat.skipped,
+            f"{stat.name}_not_measured": stat.not_measured,
+        }
+    for cost in analysis.costs:
+        if cost.seconds_per_video_minute is not None:
+            figures[f"{cost.step}_seconds_per_video_minute"] = cost.seconds_per_video_minute
+        if cost.spared_seconds is not None:
+            figures[f"{cost.step}_seconds_spared"] = cost.spared_seconds
+    for name, png in written.pictures.items():
+        if len(png) <= MAX_PREVIEW_BYTES:
+            encoded = base64.b64encode(png).decode()
+            title = name.removesuffix(".png")
+            figures[title.replace("-", "_")] = dg.MetadataValue.md(f"![{title}](data:image/png;base64,{encoded})")
+    return {
+        **figures,
+        "seconds": round(seconds, 3),
+        **path_figures({"page": written.page, "folder": written.folder}),
+    }
 
 
 def verdict_table(plan: Plan, summary: Summary) -> str:

@@ -115,3 +115,8 @@ def library_versions() -> str:
         except PackageNotFoundError:
             continue
     return ", ".join(found)
+
+
+def analysis_code_version(plan: Plan) -> str:
+    """Digest of what an analysis asks: which measures, and the bounds that its pictures show."""
+    return _digest([plan.bounds_id, list(plan.recipe.percentiles), plan.recipe.settings.short_circuit])

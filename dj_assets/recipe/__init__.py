@@ -171,6 +171,7 @@ class Recipe:
     dataset_path, export_path: absolute, relative ones resolved against the working directory as upstream does.
     np: Data-Juicer's process count. export_shard_size: bytes, 0 for one file. open_tracer: write the first trace_num
     samples that each operator of op_list_to_trace rejected; of every operator where that is empty.
+    percentiles: shares from 0 to 1 whose quantiles an analysis gives besides the usual ones.
     resolved: what holds, flat, for people: each honoured key, setting (`dj_assets.shard_size`) and step
     (`process.1.video_duration_filter`) with its value. places: file and line of each key that was set.
     """
@@ -194,6 +195,7 @@ class Recipe:
     open_tracer: bool = False
     op_list_to_trace: tuple[str, ...] = ()
     trace_num: int = 10
+    percentiles: tuple[float, ...] = ()
     notes: tuple[str, ...] = ()
     resolved: Mapping[str, Any] = field(default_factory=dict)
     project_name: str = "hello_world"
@@ -281,6 +283,7 @@ def _resolve(draft: Draft, name: str) -> Recipe:
         "export_type": export_type,
         "export_shard_size": values["export_shard_size"],
         "keep_stats_in_res_ds": values["keep_stats_in_res_ds"],
+        "percentiles": tuple(values["percentiles"]),
         "np": values["np"],
         "open_tracer": values["open_tracer"],
         "op_list_to_trace": _traced(draft, values, steps),
@@ -306,7 +309,7 @@ def _for_people(facts: Mapping[str, Any], settings: Settings, steps: Iterable[St
     renamed = {"text_key": "text_keys"}
     shown: dict[str, Any] = {renamed.get(name, name): fact for name, fact in facts.items()}
     shown |= {name: str(shown[name]) for name in ("dataset_path", "export_path")}
-    shown |= {name: list(shown[name]) for name in ("suffixes", "op_list_to_trace")}
+    shown |= {name: list(shown[name]) for name in ("suffixes", "op_list_to_trace", "percentiles")}
     nested = settings.model_dump(mode="json")
     for name in _SETTINGS:
         value: Any = nested

@@ -147,7 +147,7 @@ TEXT_OR_TEXTS = Kind("a text or a list of texts", _text_or_texts, is_text=True, 
 WORD = Kind("text, not empty", _word, is_text=True)
 WORDS = Kind("a text or a list of texts, not empty", _words, is_text=True, is_list=True)
 NAMES = Kind("a list of names", _names, is_text=True, is_list=True)
-NUMBERS = Kind("a list of numbers", _list_of(_number))
+RATIOS = Kind("a list of numbers from 0 to 1", _list_of(_within(_number, 0, 1)))
 MAPPING = Kind("a mapping", _mapping)
 MAPPINGS = Kind("a list of mappings", _list_of(_mapping))
 MAPPING_OR_LIST = Kind("a mapping, or a list of mappings", _mapping_or_list)
@@ -201,6 +201,7 @@ _TABLE: tuple[Iterable[Key], ...] = (
         ("export_type", _choice("jsonl", "json", "parquet"), None),
         ("export_shard_size", COUNT, 0),
         ("keep_stats_in_res_ds", FLAG, False),
+        ("percentiles", RATIOS, []),
         ("np", POSITIVE, 4),
         ("text_keys", WORDS, ["text"]),
         ("video_key", WORD, "videos"),
@@ -315,11 +316,16 @@ _TABLE: tuple[Iterable[Key], ...] = (
         ("trace_keys", NAMES, []),
     ),
     _without_effect(
-        "it belongs to Data-Juicer's analyzer, not to processing",
+        "dj-assets analyze looks at every sample that the recipe's operators measure",
         ("auto_num", POSITIVE, 1000),
-        ("percentiles", NUMBERS, [], ([0.25, 0.5, 0.75],)),
+    ),
+    _without_effect(
+        "dj-assets analyze writes a picture per stat, one page with all of them, and the stats of every sample",
         ("export_original_dataset", FLAG, False),
         ("save_stats_in_one_file", FLAG, False),
+    ),
+    _without_effect(
+        "it belongs to Data-Juicer's insight mining, which is not here",
         ("open_insight_mining", FLAG, False),
         ("op_list_to_mine", TEXTS, []),
     ),

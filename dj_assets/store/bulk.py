@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dj_assets.errors import StoreError
-from dj_assets.store import index
+from dj_assets.store import index, probes
 from dj_assets.store.facts import folder_of
 from dj_assets.store.files import part
 
@@ -55,8 +55,7 @@ def numbers(root: Path, operator: str, measure_id: str) -> pa.Table:
     A number goes before a failure and the newer before the older, as in `Store.find_facts`; but failures that may pass
     (`timed_out`) are among them, since somebody who looks wants to know.
     """
-    folder = folder_of(root, operator, measure_id).relative_to(root).as_posix()
-    facts = index.select(root, "facts", [f"{folder}/*.parquet"])
+    facts = _facts_sql(root, operator, measure_id)
     found = _ask(root, f"SELECT {', '.join(NUMBER_COLUMNS)}, measured_at FROM ({facts})")
     keys = found.group_by(["content_hash", "stat"]).aggregate([])
     if keys.num_rows < found.num_rows:
@@ -70,6 +69,38 @@ def _best(root: Path, facts: str) -> pa.Table:
         f"SELECT DISTINCT ON (content_hash, stat) {', '.join(NUMBER_COLUMNS)}, measured_at FROM ({facts}) "
         "ORDER BY content_hash, stat, status = 'ok' DESC, measured_at DESC",
     )
+
+
+def costs(root: Path, operator: str, measure_id: str) -> pa.Table:
+    """`content_hash`, `cost_seconds` and `is_measured` (whether every stat has a number) of everything that a measure
+    was asked about, by the answers that `numbers` gives. Two stats of one measure came of one piece of work."""
+    return _ask(
+        root,
+        "SELECT content_hash, max(cost_seconds) AS cost_seconds, bool_and(status = 'ok')::TINYINT AS is_measured "
+        f"FROM ({_facts_sql(root, operator, measure_id)}) GROUP BY content_hash",
+    )
+
+
+def durations(root: Path) -> pa.Table:
+    """`content_hash` and `duration_seconds` of every video that a pass has opened."""
+    pattern = f"measures/{probes.OPERATOR}/{probes.MEASURE_ID}/*.parquet"
+    return _ask(root, f"SELECT content_hash, duration_seconds FROM ({index.select(root, 'probes', [pattern])})")
+
+
+def reason(root: Path, operator: str, measure_id: str, content_hash: str, stat: str) -> str:
+    """Why a measure has no number of a video, as `numbers` has it; empty where it has one, or was never asked."""
+    found = _ask(
+        root,
+        f"SELECT reason FROM ({_facts_sql(root, operator, measure_id)}) "
+        f"WHERE content_hash = {index.literal(content_hash)} AND stat = {index.literal(stat)}",
+    )
+    return found.column("reason")[0].as_py() if found.num_rows else ""
+
+
+def _facts_sql(root: Path, operator: str, measure_id: str) -> str:
+    """The best answer per video and stat of one measure."""
+    folder = folder_of(root, operator, measure_id).relative_to(root).as_posix()
+    return index.select(root, "facts", [f"{folder}/*.parquet"])
 
 
 def _samples_sql(root: Path, recipe: str) -> str:

@@ -77,6 +77,7 @@ def test_the_graph_reads_like_the_recipe(folder: Path) -> None:
         "clips/filtered": {"clips/samples", *measured},
         "clips/export": {"clips/filtered"},
         "clips/evidence": {"clips/filtered"},
+        "clips/analysis": {"clips/samples", *measured},
     }
 
 
@@ -329,6 +330,7 @@ def test_pools_keep_cpu_and_gpu_passes_apart(folder: Path) -> None:
         "clips__filtered": None,
         "clips__export": None,
         "clips__evidence": "cpu",
+        "clips__analysis": None,
     }
 
 
