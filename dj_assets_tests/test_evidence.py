@@ -399,6 +399,12 @@ def test_every_name_can_be_written(text: str) -> None:
     assert len(canvas.wrapped(text, 300, size=13, most_lines=3)) <= 3
 
 
+def test_a_long_name_keeps_its_end() -> None:
+    cut = canvas.shortened("ds.jsonl:1  " + "folder/" * 100 + "clip.mp4", 200, 12, keep_end=True)
+    assert cut.startswith("ds.jsonl:1") and cut.endswith("clip.mp4") and "…" in cut
+    assert canvas.shortened("short", 200, 12) == "short"
+
+
 def test_what_has_no_glyph_is_an_escape() -> None:
     assert canvas.printable("a中\x00é") == "a\\u4e2d\\x00é"
 

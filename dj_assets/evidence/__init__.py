@@ -146,7 +146,7 @@ def _drawn_cell(cell: Cell, roots: Sequence[Path], limits: Limits) -> DrawnCell:
     lines = (
         Line(_outcome_text(cell), 14, OUTCOMES[verdict.outcome], is_bold=True),
         Line(_number_text(cell), 13),
-        Line(_name(video, cell.sample.sample_id), 12, FAINT),
+        Line(_name(video, cell.sample.sample_id), 12, FAINT, keep_end=True),
     )
     if verdict.outcome == "undecided":
         return DrawnCell(lines, None, f"{verdict.status}: {verdict.reason}")

@@ -38,12 +38,13 @@ SMALLER = 0.8
 
 
 class Line(NamedTuple):
-    """One line of text, cut where the strip ends. size: of the letters, in pixels."""
+    """One line of text, cut where the strip ends, or with `keep_end` in its middle. size: of the letters, in pixels."""
 
     text: str
     size: int = 15
     colour: Colour = INK
     is_bold: bool = False
+    keep_end: bool = False
 
 
 # --- words
@@ -88,7 +89,9 @@ def strip(lines: Iterable[Line], width: int, *, paper: Colour = PAPER, padding: 
     draw = ImageDraw.Draw(image)
     top = padding
     for line, height in zip(lines, heights, strict=True):
-        text = shortened(printable(line.text), width - 2 * padding, line.size, is_bold=line.is_bold)
+        text = printable(line.text)
+        room = width - 2 * padding
+        text = shortened(text, room, line.size, is_bold=line.is_bold, keep_end=line.keep_end)
         draw.text((padding, top), text, fill=line.colour, font=_font(line.size, line.is_bold))
         top += height
     return np.asarray(image)
