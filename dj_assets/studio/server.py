@@ -26,7 +26,7 @@ from dj_assets.recipe.rewrite import Change, RecipeText, Rewritten, read_recipe_
 from dj_assets.samples import Video
 from dj_assets.store.rows import Fact
 from dj_assets.studio.bounds import NO_LIMIT, State, bounds_of, changed_options, check_state
-from dj_assets.studio.session import MOST_NEAR, Session
+from dj_assets.studio.session import MOST_NEAR, Session, Show
 from dj_assets.video.safe_open import open_file
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class _Body(BaseModel):
 
 class Count(_Body):
     state: State
-    with_curves: bool = True
+    show: Show = "curves"
 
 
 class Near(_Body):
@@ -165,7 +165,7 @@ class Save(_Body):
 
 
 def _count(studio: Studio, body: Count) -> Any:
-    return studio.session.count(body.state, with_curves=body.with_curves)
+    return studio.session.count(body.state, show=body.show)
 
 
 def _near(studio: Studio, body: Near) -> Any:

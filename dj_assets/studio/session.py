@@ -44,6 +44,7 @@ Places = npt.NDArray[np.uint8]
 """Bins of an axis: of at most 256, since a million of them are copied with every move of the mouse."""
 
 Made = TypeVar("Made")
+Show = Literal["totals", "bars", "curves"]
 
 
 @dataclass(frozen=True)
@@ -187,9 +188,12 @@ class Session:
 
     # --- counts
 
-    def count(self, state: State, *, with_curves: bool = True) -> dict[str, Any]:
-        """How many samples are kept, dropped and undecided, together and by step; per stat, what the other steps let
-        through and, if wanted, how many would be kept wherever one end were set."""
+    def count(self, state: State, *, show: Show = "curves") -> dict[str, Any]:
+        """How many samples are kept, dropped and undecided, together and by step.
+
+        show: `bars` adds, per stat, what the other steps let through, and `curves` also how many would be kept wherever
+        one end were set. Each takes several times as long as what is before it, and a mouse does not wait.
+        """
         check_state(self.plan, state)
         mask = self._mask(state.filter)
         codes = {key: self._codes(key, bounds) for key, bounds in state.steps.items()}
@@ -199,7 +203,6 @@ class Session:
         before = self._saved() & mask
         num_kept, num_before = int(np.count_nonzero(kept)), int(np.count_nonzero(before))
         num_both = int(np.count_nonzero(kept & before))
-        others = self._passing_others(ordered, mask)
         return {
             "samples": int(np.count_nonzero(mask)),
             "kept": num_kept,
@@ -208,11 +211,15 @@ class Session:
             "entering": num_kept - num_both,
             "leaving": num_before - num_both,
             "steps": self._by_step(ordered, mask),
-            "panels": {
-                f"{step.key}/{stat.name}": self._panel(step, stat.name, state, mask, others[number], with_curves)
-                for number, step in enumerate(self.plan.steps)
-                for stat in step.operator.stats
-            },
+            "panels": {} if show == "totals" else self._panels(state, ordered, mask, with_curves=show == "curves"),
+        }
+
+    def _panels(self, state: State, codes: Sequence[Codes], mask: Flags, *, with_curves: bool) -> dict[str, Any]:
+        others = self._passing_others(codes, mask)
+        return {
+            f"{step.key}/{stat.name}": self._panel(step, stat.name, state, mask, others[number], with_curves)
+            for number, step in enumerate(self.plan.steps)
+            for stat in step.operator.stats
         }
 
     def _worst(self, codes: Sequence[Codes]) -> Codes:

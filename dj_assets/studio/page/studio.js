@@ -3,6 +3,7 @@
 
 const MARGIN = { l: 52, r: 54, t: 8, b: 34 };
 const IDLE_MS = 150;
+const BARS_MS = 250;
 const UNSEEN = ["missing", "unreadable", "no_video_stream", "refused", "malformed"];
 const COLOURS = { all: "#cfd8e0", survivors: "#5b8fc7", curve: "#2c8a57" };
 const NO_LOGO = { displayModeBar: false, responsive: false, doubleClick: false };
@@ -145,11 +146,12 @@ class Panel {
 
   drag(event, bound, handle) {
     event.preventDefault();
+    dragging = true;
     handle.focus();
     handle.setPointerCapture(event.pointerId);
     const left = this.plot.getBoundingClientRect().left;
     const move = (moved) => this.set(bound, this.value(moved.clientX - left, bound), moved.timeStamp);
-    const stop = () => { handle.removeEventListener("pointermove", move); };
+    const stop = () => { handle.removeEventListener("pointermove", move); dragging = false; settle(); };
     handle.addEventListener("pointermove", move);
     handle.addEventListener("pointerup", stop, { once: true });
     handle.addEventListener("pointercancel", stop, { once: true });
@@ -231,31 +233,41 @@ const event_time = () => performance.now();
 
 // --- counts
 
-let idle = 0;
+let idle = 0, dragging = false, drawn_at = 0;
 
 function changed(at) {
   page.changed_at ??= at;
-  count(false);
+  // The totals follow every move; the charts as often as they can without making a move wait.
+  const now = performance.now();
+  if (now - drawn_at > BARS_MS) { drawn_at = now; bars("bars"); }
+  totals();
   clearTimeout(idle);
   idle = setTimeout(settle, IDLE_MS);
 }
 
 function settle() {
-  count(true);
+  if (dragging) { bars("bars"); return; }
+  bars("curves");
   near();
   tradeOff();
 }
 
-const count = newest(async (with_curves) => {
+const totals = newest(async () => {
   const began = page.changed_at;
   page.changed_at = null;
-  const counts = await ask("/api/count", { state: page.state, with_curves });
+  showTotals(await ask("/api/count", { state: page.state, show: "totals" }));
+  if (began != null) requestAnimationFrame(() => setTimeout(() => window.studio.latencies.push(performance.now() - began)));
+});
+
+const bars = newest(drawBars);
+
+async function drawBars(show) {
+  const counts = await ask("/api/count", { state: page.state, show });
   const before = page.counts;
   page.counts = counts;
-  showTotals(counts);
-  if (began != null) requestAnimationFrame(() => setTimeout(() => window.studio.latencies.push(performance.now() - began)));
-  redrawPanels(counts, before, with_curves);
-});
+  if (show === "curves") showTotals(counts);
+  redrawPanels(counts, before, show === "curves");
+}
 
 function showTotals(counts) {
   for (const name of ["kept", "dropped", "undecided"]) $(name).textContent = whole(counts[name]);
@@ -290,7 +302,7 @@ function activate(step, option) {
   for (const panel of page.panels.values()) panel.element.classList.toggle("active", panel.step.key === step && panel.handles.has(option));
   $("near-of").textContent = `${step}.${option}`;
   $("proposal").hidden = true;
-  near();
+  if (!dragging) near();
 }
 
 const near = newest(async () => {
@@ -453,7 +465,7 @@ async function save() {
     page.saved = copy({ steps: page.state.steps });
     $("save-dialog").close();
     toast(`Saved to ${page.meta.file}:\n${found.changes.join("\n")}`, true);
-    count(true);
+    bars("curves");
   } catch (error) { $("save-dialog").close(); complain(error); }
 }
 
@@ -499,7 +511,7 @@ async function begin() {
   }
   showNotes();
   showMarks(page.meta.labels);
-  await count(true);
+  await drawBars("curves");
   // Begin at the bound that has most videos beyond it, against the next such of another step.
   const beyond = (end) => {
     const value = page.state.steps[end.step].bounds[end.option];
@@ -533,6 +545,6 @@ window.addEventListener("DOMContentLoaded", () => {
   $("survivors").addEventListener("change", near);
   $("trade-mode").addEventListener("change", drawTradeOff);
   $("toast").addEventListener("click", () => { $("toast").hidden = true; });
-  window.addEventListener("resize", () => { for (const panel of page.panels.values()) panel.place(); count(true); });
+  window.addEventListener("resize", () => { for (const panel of page.panels.values()) panel.place(); bars("curves"); });
   begin().catch(complain);
 });
