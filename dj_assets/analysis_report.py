@@ -33,6 +33,7 @@ from dj_assets.store.schemas import restored
 STATUS_FIELD = "__dj__status__"
 RECORD = "analysis.json"
 SHOWN_MISSING_SHARDS = 5
+NONE = "-"
 LINES_AT_ONCE = 10_000
 
 MEANINGS: Mapping[str, str] = {
@@ -193,18 +194,28 @@ def _cell(text: str) -> str:
 
 
 def shown(value: float | int | None, *, digits: int = 4) -> str:
-    """A figure for people: `1 234`, `0.1235`; `–` for none."""
+    """A figure for people: `1 234`, `0.1235`; `-` for none. ASCII, for terminals."""
     if value is None:
-        return "–"
+        return NONE
     if isinstance(value, int) or (float(value).is_integer() and abs(value) < 1e9):
-        return f"{int(value):,}".replace(",", "\u202f")
+        return f"{int(value):,}".replace(",", " ")
     return f"{value:.{digits}g}" if abs(value) < 1000 or abs(value) >= 1e9 else f"{value:.1f}"
+
+
+def _typeset(show: Callable[[Any], str]) -> Callable[[Any], str]:
+    """The same for a page: it breaks no line within a figure."""
+
+    def typeset(value: Any) -> str:
+        text = show(value)
+        return "–" if text == NONE else text.replace(" ", "\u00a0")
+
+    return typeset
 
 
 def shown_share(value: float | None) -> str:
     """`12.3 %`; never 0 or 100 for what is not quite that."""
     if value is None:
-        return "–"
+        return NONE
     if 0 < value < 0.001:
         return "< 0.1 %"
     if 0.999 < value < 1:
@@ -215,7 +226,7 @@ def shown_share(value: float | None) -> str:
 def shown_seconds(value: float | None) -> str:
     """`0.15 ms`, `12 s`, `3.4 min`, `2.1 h`."""
     if value is None:
-        return "–"
+        return NONE
     if 0 < value < 0.1:
         return f"{1000 * value:.3g} ms"
     for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
@@ -349,9 +360,9 @@ def page(analysis: Analysis, plan: Plan, pictures: Mapping[str, bytes], about: A
         + (" …" if len(analysis.missing_shards) > SHOWN_MISSING_SHARDS else ""),
         about=about,
         quantile_name=quantile_name,
-        shown=shown,
-        share=shown_share,
-        seconds=shown_seconds,
+        shown=_typeset(shown),
+        share=_typeset(shown_share),
+        seconds=_typeset(shown_seconds),
     )
 
 

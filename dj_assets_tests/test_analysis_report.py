@@ -101,7 +101,7 @@ def test_the_page_tells_what_was_not_measured_and_asks_nobody(tmp_path: Path) ->
     addresses = [value or "" for _, attributes in found.tags for name, value in attributes.items() if name == "src"]
     assert len(addresses) == 6 and all(address.startswith("data:image/png;base64,") for address in addresses)
     assert not re.search(r"url\(|@import|https?://", re.sub(r"data:image[^\"]*", "", html))
-    text = " ".join(found.text.split())
+    text = " ".join(found.text.split())  # and no-break spaces
     assert '<script>alert("x")</script>' in text and "\\udc80" in text
     assert "2 numbers were never asked for" in text
     assert "1 number was skipped on purpose" in text
@@ -166,12 +166,12 @@ def test_a_name_cannot_break_the_table(tmp_path: Path) -> None:
 
 
 def test_figures() -> None:
-    assert shown(None) == "–" and shown(0.12345) == "0.1235" and shown(12) == "12" and shown(1500.26) == "1500.3"
+    assert shown(None) == "-" and shown(0.12345) == "0.1235" and shown(12) == "12" and shown(1500.26) == "1500.3"
 
 
 @pytest.mark.parametrize(
     ("share", "text"),
-    [(None, "–"), (0.0, "0 %"), (1.0, "100 %"), (0.0001, "< 0.1 %"), (0.9999, "> 99.9 %"), (1 / 3, "33.3 %")],
+    [(None, "-"), (0.0, "0 %"), (1.0, "100 %"), (0.0001, "< 0.1 %"), (0.9999, "> 99.9 %"), (1 / 3, "33.3 %")],
 )
 def test_a_share_is_never_rounded_to_none_or_all(share: float | None, text: str) -> None:
     assert shown_share(share) == text
@@ -180,7 +180,7 @@ def test_a_share_is_never_rounded_to_none_or_all(share: float | None, text: str)
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
-        (None, "–"),
+        (None, "-"),
         (0.0, "0 s"),
         (0.0042, "4.2 ms"),
         (12.0, "12 s"),

@@ -18,6 +18,8 @@ from dj_assets.cli.process import print_failures
 from dj_assets.cli.progress import showing_progress
 from dj_assets.cli.verbosity import is_verbose, quiet_libraries
 
+MOST_EXAMPLES = 10
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -138,16 +140,24 @@ def _print(out: Console, analysis: Analysis, written: Written) -> None:
     print_table(out, ("", *names), rows if names else [], numbers=names)
     costs = ("videos", "worker time", "per video", "per video-minute", "short circuit spares", "saves")
     print_table(out, ("step", *costs), _cost_rows(analysis), numbers=costs)
-    examples = {(one.path, one.status, one.reason): None for stat in analysis.stats for one in stat.examples}
-    print_table(out, ("without a number, for example", "status", "reason"), list(examples)[:10])
+    print_table(out, ("without a number, for example", "status", "reason"), _examples(analysis))
     print_table(out, ("file", "path"), [(name, str(path)) for name, path in _files(written)])
     print_lines(out, _counts(analysis))
+
+
+def _examples(analysis: Analysis) -> list[tuple[str, str, str]]:
+    """Of what could not be measured, each once; of what nobody asked about the closing lines tell."""
+    from dj_assets.analysis import UNASKED
+
+    every = [one for stat in analysis.stats for one in stat.examples if one.status not in UNASKED]
+    return list(dict.fromkeys((one.path, one.status, one.reason) for one in every))[:MOST_EXAMPLES]
 
 
 def _cost_rows(analysis: Analysis) -> Iterator[tuple[str, ...]]:
     from dj_assets.analysis_report import shown_seconds
 
     for cost in analysis.costs:
+        is_guess = bool(cost.spared_seconds) and cost.spared_measured < cost.spared
         yield (
             cost.step,
             str(cost.measured),
@@ -155,7 +165,7 @@ def _cost_rows(analysis: Analysis) -> Iterator[tuple[str, ...]]:
             shown_seconds(cost.seconds_per_video),
             shown_seconds(cost.seconds_per_video_minute),
             str(cost.spared),
-            shown_seconds(cost.spared_seconds),
+            ("about " if is_guess else "") + shown_seconds(cost.spared_seconds),
         )
 
 
