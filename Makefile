@@ -37,12 +37,13 @@ check: $(INSTALLED) ## whether the recipes in recipes/ can be right, before anyt
 ui: $(INSTALLED) ## Dagster's web interface on this project's recipes (DIR=.demo: on the demo's)
 	@cd "$(DIR)" && $(BIN)/dj-assets ui
 
-bench: $(INSTALLED) ## the measured comparisons in benchmarks/: reruns, chaos, daily use; most of an hour
+bench: $(INSTALLED) ## the measured comparisons in benchmarks/: reruns, chaos, daily use, studio; most of an hour
 	@set -e; \
 	step() { echo ">> $$*"; "$(BIN)/$$@"; }; \
 	step python -m benchmarks.reruns; \
 	step python -m benchmarks.chaos; \
-	step python -m benchmarks.daily
+	step python -m benchmarks.daily; \
+	step python -m benchmarks.studio
 
 clean: ## remove the demo and the tools' caches; recipes, outputs, the store and .venv stay
 	rm -rf .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist

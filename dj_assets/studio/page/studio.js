@@ -181,7 +181,7 @@ class Panel {
       const value = this.bounds.bounds[bound.option];
       const inside = value === null ? edges[bound.side] : Math.min(MARGIN.l + this.width, Math.max(MARGIN.l, this.pixel(value)));
       handle.style.left = `${inside}px`;
-      handle.classList.toggle("open", value === null);
+      handle.classList.toggle("open", value === null || value < this.axis.low || value > this.axis.high);
       handle.setAttribute("aria-valuenow", value ?? "");
       handle.setAttribute("aria-valuetext", short(value));
       if (document.activeElement !== input) input.value = value ?? "";
@@ -219,7 +219,7 @@ class Panel {
     const layout = { barmode: "overlay", bargap: 0, margin: MARGIN, height: 200, width: this.plot.clientWidth, showlegend: false, hovermode: "closest",
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { size: 11, color: "#66727f" },
       xaxis: { range: [low, high], fixedrange: true, zeroline: false, showgrid: false },
-      yaxis: { fixedrange: true, zeroline: false, gridcolor: "#eef1f4", rangemode: "tozero" },
+      yaxis: { fixedrange: true, zeroline: false, gridcolor: "#eef1f4", rangemode: "tozero", ...(Math.max(...found.all) < 6 ? { dtick: 1 } : { nticks: 6 }) },
       yaxis2: { overlaying: "y", side: "right", range: [0, 103], fixedrange: true, showgrid: false, zeroline: false,
         tickvals: [0, 50, 100], ticktext: ["0 %", "50 %", "100 %"], ticks: "outside", ticklen: 7, tickcolor: "rgba(0,0,0,0)" } };
     Plotly.react(this.chart, traces, layout, NO_LOGO);
