@@ -75,7 +75,7 @@ def axis_over(values: Floats, ends: Sequence[float]) -> Axis:
     span = (high - low) or abs(low) or 1.0
     near = [end for end in ends if low - 2 * span <= end <= high + 2 * span]
     low, high = min(low, *near, low), max(high, *near, high)
-    margin = 0.02 * (high - low) or 0.05 * abs(low) or 0.5
+    margin = 0.08 * (high - low) or 0.05 * abs(low) or 0.5
     return Axis(low - margin, high + margin)
 
 
