@@ -356,6 +356,8 @@ def _print_what_next(out: Console, folder: Path) -> None:
             "What next:",
             "  move a bound; nothing is decoded again (exit code 3: the broken file is still undecided)",
             f"    {inside} process recipes/{TIME}.yaml --video_motion_score_filter.min_score 5",
+            "  see which clips a bound keeps, and move it, on a local page",
+            f"    {inside} tune recipes/{SPACE}.yaml",
             "  see these very runs as assets in Dagster's web interface",
             f"    {inside} ui",
             "  your own videos: a folder of them, or a manifest",

@@ -107,12 +107,12 @@ def _refuse_other_fields(old: Plan, new: Plan) -> None:
 
 
 def _read_both(old: Plan, new: Plan, store: Store) -> Samples:
-    shards = _read(new, store, _identities(old, store) if _cuts(old) != _cuts(new) else {})
+    shards = read_dataset(new, store, _identities(old, store) if _cuts(old) != _cuts(new) else {})
     table = sample_table(shards, recipe=new.recipe.name)
     if _reading(old) == _reading(new):
         return _over(old, new, store, table, "")
     # What the one refuses or takes for no sample, the other may not: each reads for itself.
-    others = sample_table(_read(old, store, _known(shards)), recipe=old.recipe.name)
+    others = sample_table(read_dataset(old, store, _known(shards)), recipe=old.recipe.name)
     return Samples(columns(old, store, others), columns(new, store, table), "dataset")
 
 
@@ -128,7 +128,9 @@ def _cuts(plan: Plan) -> tuple[Any, ...]:
     return plan.recipe.settings.shard_size, plan.recipe.suffixes, plan.recipe.drops_are_folders
 
 
-def _read(plan: Plan, store: Store, known: Known) -> dict[str, list[Sample]]:
+def read_dataset(plan: Plan, store: Store, known: Known) -> dict[str, list[Sample]]:
+    """Shard → samples of a recipe's dataset as it lies there now, their videos identified. known: files that need no
+    reading. Raises `RecipeError` where there is no dataset."""
     from dj_assets.cli.dataset import find_dataset
 
     recipe = plan.recipe

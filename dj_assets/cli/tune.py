@@ -36,8 +36,8 @@ Examples:
 \b
 Exit codes:
   0    stopped by Ctrl-C or SIGTERM
-  1    the store cannot be read
-  2    the recipe cannot be right, or nothing of it was measured yet, or the port is taken
+  1    the store cannot be read, or the port is taken
+  2    the recipe cannot be right, or there is neither a run of it nor a dataset
 """,
 )
 @click.option(
@@ -102,21 +102,20 @@ def _refuse_overrides(path: str, overrides: tuple[str, ...]) -> None:
 
 
 def _columns(plan: Plan, store: Store, out: Console) -> Columns:
-    """Every sample of the recipe with what is known of it. Raises `RecipeError` where there is none."""
-    from dj_assets.columns import stored_columns
+    """Every sample of the recipe's runs with what is known of it; of its dataset, where it was never run, since other
+    recipes may have measured the same. Raises `RecipeError` where there is neither."""
+    from dj_assets.cli.diff_samples import read_dataset
+    from dj_assets.columns import columns, sample_table, stored_columns
 
     started_seconds = time.perf_counter()
-    columns = stored_columns(plan, store)
-    if not columns.num_samples:
-        raise RecipeError(
-            f"the store has no samples of recipe {plan.recipe.name}",
-            allowed="a recipe that was run or analyzed in this project",
-            try_=f"dj-assets analyze {plan.recipe.file}, which measures everything and drops nothing",
-            file=plan.recipe.file,
-        )
+    found, source = stored_columns(plan, store), f"read from {store.root}"
+    if not found.num_samples:
+        shards = read_dataset(plan, store, {})
+        found = columns(plan, store, sample_table(shards, recipe=plan.recipe.name))
+        source = f"of {plan.recipe.dataset_path}, since {plan.recipe.name} was never run"
     seconds = time.perf_counter() - started_seconds
-    print_lines(out, [f"{counted(columns.num_samples, 'sample')} read from {store.root} in {seconds:.1f} s"])
-    return columns
+    print_lines(out, [f"{counted(found.num_samples, 'sample')} {source}, in {seconds:.1f} s"])
+    return found
 
 
 def _listen(host: str, port: int | None) -> socket.socket:

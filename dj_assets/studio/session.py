@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar
@@ -357,11 +357,12 @@ class Session:
             limit = float(values.min() if _keeps_above(step, bound) else values.max())
         range_ = next(r for r in ranges_under(step, state.steps[step_key]) if r.stat == bound.stat)
         passes = np.ones(len(values), dtype=bool) if limit is None else _passes_end(values, limit, range_, bound, step)
+        marks = labels.read(self.store.root, self.plan.recipe.name)
         found = {}
         for name, chosen in (("kept", passes), ("dropped", ~passes)):
             of_side = np.flatnonzero(chosen)
             nearest = of_side[np.argsort(np.abs(values[of_side] - (limit or 0.0)), kind="stable")[:most]]
-            found[name] = [self._card(int(usable[place]), step_key, float(values[place])) for place in nearest]
+            found[name] = [self._card(int(usable[place]), step_key, float(values[place]), marks) for place in nearest]
         return {"limit": limit, **found, "num_kept": int(passes.sum()), "num_dropped": int((~passes).sum())}
 
     def undecided(self, state: State, step_key: str, *, most: int) -> list[dict[str, Any]]:
@@ -369,9 +370,12 @@ class Session:
         check_state(self.plan, state)
         codes = self._codes(step_key, state.steps[step_key])
         found = np.flatnonzero((codes == UNKNOWN) & self._mask(state.filter))[:most]
-        return [self._card(int(number), step_key, None) for number in found]
+        marks = labels.read(self.store.root, self.plan.recipe.name)
+        return [self._card(int(number), step_key, None, marks) for number in found]
 
-    def _card(self, number: int, step_key: str, value: float | None) -> dict[str, Any]:
+    def _card(
+        self, number: int, step_key: str, value: float | None, marks: Mapping[str, labels.Label]
+    ) -> dict[str, Any]:
         """A sample for the gallery: its id, the video that decides and how it is marked."""
         one = self.columns.steps[step_key]
         first, last = np.searchsorted(one.samples, (number, number + 1))
@@ -381,7 +385,6 @@ class Session:
             at = int(first + np.nanargmin(np.nanmin(np.where(np.isnan(lines), np.inf, lines), axis=0)))
         video = self.columns.videos[int(one.rows[at])].as_py() if last > first else None
         status = STATUS_NAMES[int(one.statuses[:, at].max())] if video else "ok"
-        marks = labels.read(self.store.root, self.plan.recipe.name)
         mark = marks.get(video["content_hash"]) if video else None
         return {
             "number": number,
