@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -50,6 +51,36 @@ class FieldFilter(BaseModel):
     name: str
     test: Literal["equals", "contains", "at_least", "at_most", "is_missing"]
     value: str = ""
+
+    def matcher(self) -> Callable[[str | None], bool]:
+        """Whether the JSON text of a field meets a filter. Texts are compared as text, without their quotes."""
+        if self.test == "is_missing":
+            return lambda text: text is None or text == "null"
+        if self.test in ("equals", "contains"):
+            value = self.value
+            if self.test == "equals":
+                return lambda text: text is not None and _plain(text) == value
+            return lambda text: text is not None and value.casefold() in _plain(text).casefold()
+        try:
+            limit = float(self.value)
+        except ValueError:
+            raise DjAssetsError(
+                f"{self.value!r} is no number", allowed="a number, to compare a field with", try_="choose `contains`"
+            ) from None
+        above = self.test == "at_least"
+
+        def compare(text: str | None) -> bool:
+            try:
+                number = float(_plain(text or ""))
+            except ValueError:
+                return False
+            return number >= limit if above else number <= limit
+
+        return compare
+
+
+def _plain(text: str) -> str:
+    return str(json.loads(text)) if text.startswith('"') else text
 
 
 class Filter(BaseModel):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar
 
@@ -15,7 +14,7 @@ import numpy.typing as npt
 from dj_assets.columns import FAILS, OK, PASSES, STATUS_NAMES, UNKNOWN, Codes, Columns, StepColumns
 from dj_assets.errors import DjAssetsError
 from dj_assets.operators._contract import Bound
-from dj_assets.plan import Plan, StatRange, Step
+from dj_assets.plan import Plan, Step
 from dj_assets.samples import Sample
 from dj_assets.store import bulk, labels
 from dj_assets.store.store import Store
@@ -29,54 +28,27 @@ from dj_assets.studio.bounds import (
     ranges_under,
     state_of,
 )
+from dj_assets.studio.charts import (
+    Flags,
+    Floats,
+    Places,
+    axis_over,
+    bars,
+    deciding_values,
+    keeps_above,
+    kept_from,
+    kept_with_anyway,
+    of_videos,
+    passes_end,
+)
 from dj_assets.studio.fit import fit_bound
 
-BINS = 120
 TRADE_OFF_BINS = 48
 MOST_NEAR = 24
 CACHED = 64
-TAIL_SPANS = 2.0
-"""As in the plots: a tail further than so many widths of the middle 98 % is gathered in the outermost bar."""
-
-Floats = npt.NDArray[np.float64]
-Flags = npt.NDArray[np.bool_]
-Places = npt.NDArray[np.uint8]
-"""Bins of an axis: of at most 256, since a million of them are copied with every move of the mouse."""
 
 Made = TypeVar("Made")
 Show = Literal["totals", "bars", "curves"]
-
-
-@dataclass(frozen=True)
-class Axis:
-    """Equal bins over one stat. What lies beyond the ends is gathered in the outermost bins."""
-
-    low: float
-    high: float
-    bins: int = BINS
-
-    def places(self, values: Floats) -> Places:
-        """Bin of each value, 0 to bins - 1; of NaN any."""
-        with np.errstate(invalid="ignore"):
-            scaled = (values - self.low) * (self.bins / (self.high - self.low))
-            return np.clip(np.nan_to_num(scaled, nan=0.0), 0, self.bins - 1).astype(np.uint8)
-
-
-def axis_over(values: Floats, ends: Sequence[float]) -> Axis:
-    """An axis that shows these values but for far tails, and each end of a range."""
-    found = values[np.isfinite(values)]
-    if len(found):
-        first, last = np.quantile(found, (0.01, 0.99))
-        reach = TAIL_SPANS * (last - first)
-        low = float(found.min()) if not reach or found.min() >= first - reach else float(first)
-        high = float(found.max()) if not reach or found.max() <= last + reach else float(last)
-    else:
-        low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
-    span = (high - low) or abs(low) or 1.0
-    near = [end for end in ends if low - 2 * span <= end <= high + 2 * span]
-    low, high = min(low, *near, low), max(high, *near, high)
-    margin = 0.08 * (high - low) or 0.05 * abs(low) or 0.5
-    return Axis(low - margin, high + margin)
 
 
 class _Cache:
@@ -262,11 +234,11 @@ class Session:
         places, is_ok = self._places[step.key, stat], one.statuses[one.stat(stat)] == OK
         elsewhere = tuple(bounds.key for key, bounds in state.steps.items() if key != step.key)
         shown = self._cache.get(
-            ("bars", step.key, stat, state.filter), lambda: _bars(places, is_ok & _of_videos(one, mask))
+            ("bars", step.key, stat, state.filter), lambda: bars(places, is_ok & of_videos(one, mask))
         )
         survivors = self._cache.get(
             ("survivors", step.key, stat, state.filter, elsewhere),
-            lambda: _bars(places, is_ok & _of_videos(one, others)),
+            lambda: bars(places, is_ok & of_videos(one, others)),
         )
         return {
             "all": shown,
@@ -284,9 +256,9 @@ class Session:
         deciding = self._deciding(step, bound, bounds)
         key = ("end", step.key, bound.option, _without(bounds, bound).key)
         end = self._cache.get(key, lambda: self._end_of(one, bound, deciding))
-        counted = survivors if end is None else _bars(end[0], others & end[1])
+        counted = survivors if end is None else bars(end[0], others & end[1])
         anyway = 0 if end is None else int(np.count_nonzero(others & end[2]))
-        return (_kept_from(np.asarray(counted), _keeps_above(step, bound)) + anyway).tolist()
+        return (kept_from(np.asarray(counted), keeps_above(step, bound)) + anyway).tolist()
 
     def _end_of(self, one: StepColumns, bound: Bound, deciding: Floats) -> tuple[Places, Flags, Flags] | None:
         """(bins, which samples have one, which pass wherever the end lies) of the values that decide about an end; None
@@ -332,7 +304,7 @@ class Session:
             ("field", wanted.name),
             lambda: bulk.record_field(self.store.root, self.plan.recipe.name, wanted.name).to_pylist(),
         )
-        test = _test_of(wanted)
+        test = wanted.matcher()
         return np.fromiter((test(text) for text in texts), dtype=bool, count=len(texts))
 
     # --- samples
@@ -354,9 +326,9 @@ class Session:
         values = deciding[usable]
         if limit is None and len(values):
             # No limit keeps everything: the first to go are those at the very end.
-            limit = float(values.min() if _keeps_above(step, bound) else values.max())
+            limit = float(values.min() if keeps_above(step, bound) else values.max())
         range_ = next(r for r in ranges_under(step, state.steps[step_key]) if r.stat == bound.stat)
-        passes = np.ones(len(values), dtype=bool) if limit is None else _passes_end(values, limit, range_, bound, step)
+        passes = np.ones(len(values), dtype=bool) if limit is None else passes_end(values, limit, range_, bound, step)
         marks = labels.read(self.store.root, self.plan.recipe.name)
         found = {}
         for name, chosen in (("kept", passes), ("dropped", ~passes)):
@@ -490,8 +462,8 @@ class Session:
         )
         side = TRADE_OFF_BINS + 1
         counts = np.bincount(up * side + across, minlength=side**2).reshape(side, side)
-        kept = np.apply_along_axis(_kept_with_anyway, 1, counts, _keeps_above(step_x, bound_x))
-        kept = np.apply_along_axis(_kept_with_anyway, 0, kept, _keeps_above(step_y, bound_y))
+        kept = np.apply_along_axis(kept_with_anyway, 1, counts, keeps_above(step_x, bound_x))
+        kept = np.apply_along_axis(kept_with_anyway, 0, kept, keeps_above(step_y, bound_y))
         grid = counts[:-1, :-1]
         return {"x": asdict(axes[0]), "y": asdict(axes[1]), "counts": grid.tolist(), "kept": kept.tolist()}
 
@@ -524,7 +496,7 @@ class Session:
         step, bound = self._end(step_key, option)
         marks = labels.read(self.store.root, self.plan.recipe.name)
         values, keep = self._marked(step, bound, state.steps[step_key], marks)
-        side: Literal["min", "max"] = "min" if _keeps_above(step, bound) else "max"
+        side: Literal["min", "max"] = "min" if keeps_above(step, bound) else "max"
         without_number = len(marks) - len(keep)
         return {**asdict(fit_bound(values, keep, side=side)), "marks": len(marks), "without_number": without_number}
 
@@ -547,121 +519,12 @@ class Session:
         return np.array([value for value, _ in pairs]), np.array([keep for _, keep in pairs], dtype=bool)
 
 
-# --- arrays
-
-
-def deciding_values(
-    one: StepColumns, bound: Bound, ranges: Sequence[StatRange], any_or_all: Literal["any", "all"]
-) -> Floats:
-    """Per sample, the value that one end of one range is compared with: float64 [num_samples].
-
-    Of the videos for which this end matters, the best under `any` and the worst under `all`. NaN where the sample
-    fails or is unknown wherever the end lies; infinite, on the side that is kept, where it passes anyway.
-    """
-    above = (bound.side == "min") != next(r for r in ranges if r.stat == bound.stat).is_reversed
-    always = np.inf if above else -np.inf
-    values = one.values[one.stat(bound.stat)].copy()
-    for range_ in ranges:
-        codes = one.range_codes(range_)
-        if range_.stat != bound.stat or not range_.is_reversed:
-            values[codes != PASSES] = np.nan
-        else:
-            # Outside a reversed range's other end a video passes, wherever this end lies.
-            values[codes == UNKNOWN] = np.nan
-            values[_beyond_other_end(values, range_, bound)] = always
-    if one.is_one_each:
-        return values
-    found = np.full(one.num_samples, always)
-    if len(values):
-        starts = one.starts
-        best = (any_or_all == "any") == above
-        filled = np.where(np.isnan(values), -always, values) if any_or_all == "any" else values
-        reduced = (np.maximum if best else np.minimum).reduceat(filled, starts)  # NaN is passed on
-        if any_or_all == "any":
-            reduced = np.where(reduced == -always, np.nan, reduced)
-        found[one.samples[starts]] = reduced
-    return found
-
-
 def _without(bounds: StepBounds, bound: Bound) -> StepBounds:
     """The same but for one end: where that lies does not matter to what decides about it."""
     return bounds.model_copy(update={"bounds": {**bounds.bounds, bound.option: None}})
-
-
-def _beyond_other_end(values: Floats, range_: StatRange, bound: Bound) -> Flags:
-    """Values that a reversed range keeps by its other end than this bound."""
-    if bound.side == "min":
-        return values >= range_.high if range_.high_closed else values > range_.high
-    return values <= range_.low if range_.low_closed else values < range_.low
-
-
-def _keeps_above(step: Step, bound: Bound) -> bool:
-    """Whether this end keeps values above it: a minimum does, and the maximum of a reversed range."""
-    is_reversed = next((range_.is_reversed for range_ in step.ranges if range_.stat == bound.stat), False)
-    return (bound.side == "min") != is_reversed
-
-
-def _passes_end(values: Floats, limit: float, range_: StatRange, bound: Bound, step: Step) -> Flags:
-    # Also of a reversed range: by default its ends are kept on both sides.
-    closed = range_.low_closed if bound.side == "min" else range_.high_closed
-    if _keeps_above(step, bound):
-        return values >= limit if closed else values > limit
-    return values <= limit if closed else values < limit
-
-
-def _bars(places: Places, chosen: Flags) -> list[int]:
-    # Quicker than places[chosen], which has to guess each sample's turn; the last bin is of those not chosen.
-    return np.bincount(np.where(chosen, places, np.uint8(BINS)), minlength=BINS + 1)[:BINS].tolist()
-
-
-def _kept_from(counts: npt.NDArray[np.int64], above: bool) -> npt.NDArray[np.int64]:
-    """Counts per bin → counts kept with the end at each edge: [bins] → [bins + 1]."""
-    if above:
-        return np.concatenate([np.cumsum(counts[::-1])[::-1], [0]])
-    return np.concatenate([[0], np.cumsum(counts)])
-
-
-def _kept_with_anyway(counts: npt.NDArray[np.int64], above: bool) -> npt.NDArray[np.int64]:
-    """As `_kept_from`, of counts whose last bin is kept anyway."""
-    return _kept_from(counts[:-1], above) + counts[-1]
-
-
-def _of_videos(one: StepColumns, of_samples: Flags) -> Flags:
-    return of_samples if one.is_one_each else of_samples[one.samples]
 
 
 def _ends(step: Step, stat: str) -> list[float]:
     bounds = bounds_of(step).bounds
     named = [bounds[bound.option] for bound in step.operator.bounds if bound.stat == stat]
     return [value for value in named if value is not None]
-
-
-def _test_of(wanted: FieldFilter) -> Callable[[str | None], bool]:
-    """Whether the JSON text of a field meets a filter. Texts are compared as text, without their quotes."""
-    if wanted.test == "is_missing":
-        return lambda text: text is None or text == "null"
-    if wanted.test in ("equals", "contains"):
-        value = wanted.value
-        if wanted.test == "equals":
-            return lambda text: text is not None and _plain(text) == value
-        return lambda text: text is not None and value.casefold() in _plain(text).casefold()
-    try:
-        limit = float(wanted.value)
-    except ValueError:
-        raise DjAssetsError(
-            f"{wanted.value!r} is no number", allowed="a number, to compare a field with", try_="choose `contains`"
-        ) from None
-    above = wanted.test == "at_least"
-
-    def compare(text: str | None) -> bool:
-        try:
-            number = float(_plain(text or ""))
-        except ValueError:
-            return False
-        return number >= limit if above else number <= limit
-
-    return compare
-
-
-def _plain(text: str) -> str:
-    return str(json.loads(text)) if text.startswith('"') else text
