@@ -351,7 +351,7 @@ class _OptionReader:
             if is_default and low == stat.low and not is_reversed:
                 low_is_set = False  # every value meets it: not worth a word
             range_ = StatRange(stat.name, low, high, low_closed, high_closed, is_reversed, low_is_set, high_is_set)
-            problem = _impossible(range_, stat)
+            problem = impossible(range_, stat)
             if problem:
                 options = [bound.option for bound in self.operator.bounds if bound.stat == stat.name]
                 written = [name for name in options if name in self.source.options]
@@ -438,7 +438,7 @@ class _OptionReader:
         ]
 
 
-def _impossible(range_: StatRange, stat: Stat) -> str:
+def impossible(range_: StatRange, stat: Stat) -> str:
     """Why no bound of a range can be meant: it splits nothing. Empty where it can."""
     low, high = f"{range_.low:.10g}", f"{range_.high:.10g}"
     outcome = "every video passes" if range_.is_reversed else "no video can pass"

@@ -44,6 +44,7 @@ ALL_COMMANDS = [
     ("backfill",),
     ("retry-failed",),
     ("stale",),
+    ("tune",),
     ("reload",),
     ("drops", "list"),
     ("evidence",),

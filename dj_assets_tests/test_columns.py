@@ -131,8 +131,8 @@ def test_samples_of_the_store_come_by_shard_and_line_with_their_records_fields(t
     assert [columns.sample_id(n) for n in range(4)] == [f"ds.jsonl:{n}" for n in (2, 10, 11, 12)]
     assert replace(columns.sample(3), record={}) == replace(records["ds-00001"][1], record={})
     assert bulk.record_fields(store.root, "r") == ["text", "fps"]
-    assert bulk.record_field(store.root, "r", "fps").to_pylist() == ["2", "10", "11", "12"]
-    assert bulk.record_field(store.root, "r", 'no"such').to_pylist() == [None] * 4
+    assert bulk.record_field(store.root, "r", "fps").column("field").to_pylist() == ["2", "10", "11", "12"]
+    assert bulk.record_field(store.root, "r", 'no"such').column("field").to_pylist() == [None] * 4
 
 
 def test_a_recipe_that_was_never_run_has_no_samples(tmp_path: Path) -> None:

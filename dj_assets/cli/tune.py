@@ -77,7 +77,7 @@ def command(configs: tuple[str, ...], tokens: tuple[str, ...], port: int | None,
     store = Store(store_root())
     studio = Studio(Session(plan, _columns(plan, store, out), store), text)
     address = listening.getsockname()
-    url = f"http://{host}:{address[1]}"
+    url = f"http://{f'[{host}]' if ':' in host else host}:{address[1]}"
     print_lines(out, [f"Threshold studio of {plan.recipe.name} on {url} (Ctrl-C stops it)", *_warnings(host)])
     if open_browser:
         click.launch(url)
@@ -123,7 +123,8 @@ def _listen(host: str, port: int | None) -> socket.socket:
     ports = PORTS if port is None else [port]
     for wanted in ports:
         try:
-            return socket.create_server((host, wanted))
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            return socket.create_server((host, wanted), family=family)
         except OSError as error:
             fault = error
     raise DjAssetsError(
@@ -144,7 +145,7 @@ def _is_loopback(host: str) -> bool:
 def _hosts(host: str) -> list[str]:
     """Names under which the studio may be asked. Another name that leads here is a trick of some other page."""
     if _is_loopback(host):
-        return ["127.0.0.1", "localhost", host]
+        return ["127.0.0.1", "localhost", "[" if ":" in host else host]  # all that Starlette leaves of [::1]:3210
     return ["*"] if host in ("0.0.0.0", "::") else [host, "127.0.0.1", "localhost"]
 
 

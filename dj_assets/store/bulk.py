@@ -28,15 +28,15 @@ def samples(root: Path, recipe: str) -> pa.Table:
     return _ask(root, f"SELECT {columns} FROM ({_samples_sql(root, recipe)}) {SAMPLE_ORDER}")
 
 
-def record_field(root: Path, recipe: str, name: str) -> pa.Array:
-    """One field of the users' records as JSON text, null where a record lacks it; in the order of `samples`."""
+def record_field(root: Path, recipe: str, name: str) -> pa.Table:
+    """One field of the users' records: columns `sample_id` and `field`, JSON text, null where a record lacks it. Rows in
+    the order of `samples`."""
     path = index.literal("$." + json.dumps(name, ensure_ascii=False))
-    found = _ask(
+    return _ask(
         root,
-        f"SELECT CAST(json_extract(record, {path}) AS VARCHAR) AS field FROM ({_samples_sql(root, recipe)}) "
-        f"{SAMPLE_ORDER}",
+        f"SELECT sample_id, CAST(json_extract(record, {path}) AS VARCHAR) AS field "
+        f"FROM ({_samples_sql(root, recipe)}) {SAMPLE_ORDER}",
     )
-    return found.column("field").combine_chunks()
 
 
 def record_fields(root: Path, recipe: str, *, most_records: int = 10_000) -> list[str]:

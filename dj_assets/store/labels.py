@@ -42,7 +42,18 @@ def read(root: Path, recipe: str) -> dict[str, Label]:
 def change(root: Path, recipe: str, changes: Mapping[str, Label | None]) -> dict[str, Label]:
     """Add marks, or take back those that are None. Returns all marks. Raises `StoreError`."""
     path = _path(root, recipe)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return _changed(path, root, recipe, changes)
+    except OSError as error:
+        raise StoreError(
+            f"{path} cannot be written: {error.strerror or error}",
+            allowed="a store that this user may write",
+            try_="mend the rights of the folder",
+        ) from error
+
+
+def _changed(path: Path, root: Path, recipe: str, changes: Mapping[str, Label | None]) -> dict[str, Label]:
     with _alone(path.parent):
         marks = read(root, recipe) | {content_hash: mark for content_hash, mark in changes.items() if mark}
         marks = {content_hash: mark for content_hash, mark in marks.items() if changes.get(content_hash, mark)}

@@ -37,6 +37,14 @@ class Axis:
             scaled = (values - self.low) * (self.bins / (self.high - self.low))
             return np.clip(np.nan_to_num(scaled, nan=0.0), 0, self.bins - 1).astype(np.uint8)
 
+    def inside(self, values: Floats) -> Flags:
+        """Values that lie on the axis. Of NaN none."""
+        return (values >= self.low) & (values <= self.high)
+
+    def beyond(self, values: Floats, *, above: bool) -> Flags:
+        """Values past the end of the axis on the side that is kept: they pass wherever on it a bound lies."""
+        return values > self.high if above else values < self.low
+
 
 def axis_over(values: Floats, ends: Sequence[float]) -> Axis:
     """An axis that shows these values but for far tails, and each end of a range."""

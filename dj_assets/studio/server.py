@@ -6,6 +6,7 @@ must name this host, come from this page, and carry JSON.
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -20,12 +21,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from dj_assets import evidence
 from dj_assets.errors import DjAssetsError, MediaError, Refused
 from dj_assets.measure import media_limits
-from dj_assets.plan import Step, make_plan
+from dj_assets.plan import Step, impossible, make_plan
 from dj_assets.recipe import load_recipe
 from dj_assets.recipe.rewrite import Change, RecipeText, Rewritten, read_recipe_text, rewrite_recipe, with_options
 from dj_assets.samples import Video
 from dj_assets.store.rows import Fact
-from dj_assets.studio.bounds import NO_LIMIT, State, bounds_of, changed_options, check_state
+from dj_assets.studio.bounds import NO_LIMIT, State, bounds_of, changed_options, check_state, ranges_under
 from dj_assets.studio.session import MOST_NEAR, Session, Show
 from dj_assets.video.safe_open import open_file
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import Response
+
+log = logging.getLogger(__name__)
 
 MEDIA_TYPES = {
     ".mp4": "video/mp4",
@@ -60,7 +63,7 @@ class Studio:
 
     session: Session
     text: RecipeText
-    pictures: dict[tuple[Any, ...], bytes] = field(default_factory=dict)
+    pictures: dict[tuple[Any, ...], bytes | MediaError] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -68,16 +71,25 @@ class Studio:
         return self.session.plan.recipe.settings.limits
 
     def changes(self, state: State) -> list[Change]:
-        """What saving would change in the recipe's file, against what the file says."""
+        """What saving would change in the recipe's file. Raises `DjAssetsError` where no video could pass, since such a
+        recipe would be refused when it is read again."""
         check_state(self.session.plan, state)
+        for step in self.session.plan.steps:
+            _refuse_impossible(step, state)
         return [
-            Change(step.number, option, value, default=_default_of(step, option))
+            Change(step.number, option, _as_written(value), default=_default_of(step, option))
             for step in self.session.plan.steps
             for option, value in changed_options(step, bounds_of(step), state.steps[step.key]).items()
         ]
 
     def preview_save(self, state: State) -> Rewritten:
         """The recipe's text as saving would leave it; nothing is written."""
+        if read_recipe_text(self.session.plan.recipe.file).sha256 != self.text.sha256:
+            raise DjAssetsError(
+                f"{self.session.plan.recipe.file} was edited since this page was opened",
+                allowed="the file as the page shows it",
+                try_="reload the page, which reads it again, then make the change once more",
+            )
         return with_options(self.text.text, self.changes(state), file=self.session.plan.recipe.file)
 
     def save(self, state: State) -> Rewritten:
@@ -85,19 +97,52 @@ class Studio:
         file = self.session.plan.recipe.file
         with self.lock:
             written = rewrite_recipe(file, self.changes(state), expected_sha256=self.text.sha256)
-            self.text = read_recipe_text(file)
-            self.session.take_plan(make_plan(load_recipe(file)))
+            self._read()
         return written
 
+    def refresh(self) -> None:
+        """Read the recipe anew if its file was edited. Raises `DjAssetsError` where its steps are others now."""
+        with self.lock:
+            if read_recipe_text(self.session.plan.recipe.file).sha256 != self.text.sha256:
+                self._read()
+
+    def _read(self) -> None:
+        file = self.session.plan.recipe.file
+        text = read_recipe_text(file)
+        self.session.take_plan(make_plan(load_recipe(file)))
+        self.text = text
+
     def picture(self, key: tuple[Any, ...], draw: Callable[[], bytes]) -> bytes:
-        """A drawn picture, kept for the next time. Raises `MediaError`."""
+        """A drawn picture, kept for the next time; so is why it cannot be drawn. Raises `MediaError`."""
         if key not in self.pictures:
-            drawn = draw()
+            try:
+                drawn: bytes | MediaError = draw()
+            except MediaError as error:
+                drawn = error
             with self.lock:
                 self.pictures[key] = drawn
                 while len(self.pictures) > 500:
                     self.pictures.pop(next(iter(self.pictures)))
-        return self.pictures[key]
+        found = self.pictures[key]
+        if isinstance(found, MediaError):
+            raise found
+        return found
+
+
+def _refuse_impossible(step: Step, state: State) -> None:
+    for range_ in ranges_under(step, state.steps[step.key]):
+        stat = next(stat for stat in step.operator.stats if stat.name == range_.stat)
+        if problem := impossible(range_, stat):
+            raise DjAssetsError(
+                f"{step.key}: {problem}",
+                allowed=f"a minimum not above the maximum, and {stat.name} is at least {stat.low:g}",
+                try_="move one of its ends, or empty its field for no limit",
+            )
+
+
+def _as_written(value: Any) -> Any:
+    """Whole numbers without a point: Data-Juicer takes no 800.0 for a number of pixels."""
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value
 
 
 def _default_of(step: Step, option: str) -> str:
@@ -162,6 +207,11 @@ class Save(_Body):
 
 
 # --- answers
+
+
+def _describe(studio: Studio) -> Response:
+    studio.refresh()
+    return _json(studio.session.describe())
 
 
 def _count(studio: Studio, body: Count) -> Any:
@@ -235,7 +285,7 @@ def make_app(studio: Studio, *, hosts: Sequence[str]) -> Starlette:
         routes=[
             Route("/", get(lambda request: _static("index.html"))),
             Route("/static/{name}", get(lambda request: _static(request.path_params["name"]))),
-            Route("/api/recipe", get(lambda request: _json(studio.session.describe()))),
+            Route("/api/recipe", get(lambda request: _describe(studio))),
             *(Route(f"/api/{name}", post(name), methods=["POST"]) for name in POSTS),
             Route("/picture/{kind}/{video:int}", get(lambda request: _picture(studio, request))),
             Route("/media/{video:int}", get(lambda request: _media(studio, request))),
@@ -264,6 +314,9 @@ def _guarded(respond: Callable[[Request, bytes], Response]) -> Any:
             response = _said(403 if error.status == "refused" else 422, error)
         except DjAssetsError as error:
             response = _said(400, error)
+        except Exception as error:
+            log.exception("a fault of the studio in %s", request.url.path)
+            response = _said(500, DjAssetsError(f"a fault of the studio: {error!r}", try_="look at its terminal"))
         response.headers.update(SECURITY)
         return response
 
@@ -346,7 +399,8 @@ def _picture(studio: Studio, request: Request) -> Response:
         )
         return Response(drawn, media_type="image/webp")
     if kind == "sheet":
-        drawn = studio.picture((kind, number, step.measure_id), lambda: _sheet(studio, step, video))
+        key = (kind, number, step.measure_id, step.ranges)
+        drawn = studio.picture(key, lambda: _sheet(studio, step, video))
         return Response(drawn, media_type="image/jpeg")
     return _said(404, DjAssetsError(f"there is no picture {kind}", allowed="thumbnail, sheet, preview"))
 
@@ -368,7 +422,7 @@ def _fact(studio: Studio, step: Step, video: Video) -> Fact:
     """The stored number with its window values and boxes."""
     store = studio.session.store
     found = store.find_facts(step.operator.name, step.measure_id, {video.content_hash}).get(video.content_hash, ())
-    fact = next(iter(found), None)
+    fact = next((one for one in found if one.stat == step.operator.stats[0].name), None)
     if fact is None or fact.value is None:
         raise DjAssetsError(
             f"{step.key} has no number of {video.given}",
@@ -416,7 +470,7 @@ def _span(text: str, size: int) -> tuple[int, int] | None:
         return None
     first, last = found.groups()
     if not first:
-        return max(0, size - int(last)), size - 1
+        return (max(0, size - int(last)), size - 1) if int(last) else None
     span = int(first), min(int(last), size - 1) if last else size - 1
     return span if span[0] <= span[1] else None
 

@@ -263,12 +263,12 @@ class Session:
     def _end_of(self, one: StepColumns, bound: Bound, deciding: Floats) -> tuple[Places, Flags, Flags] | None:
         """(bins, which samples have one, which pass wherever the end lies) of the values that decide about an end; None
         where they are the stat's own, and every sample has one."""
-        usable = np.isfinite(deciding)
         line = one.stat(bound.stat)
-        if one.is_one_each and np.array_equal(usable, (one.statuses[line] == OK) & ~np.isnan(one.values[line])):
-            return None
         axis = self.axes[one.step.key, bound.stat]
-        return axis.places(deciding.clip(axis.low, axis.high)), usable, np.isinf(deciding)
+        inside, anyway = axis.inside(deciding), axis.beyond(deciding, above=keeps_above(one.step, bound))
+        if one.is_one_each and np.array_equal(inside, one.statuses[line] == OK):
+            return None
+        return axis.places(deciding), inside, anyway
 
     def _codes(self, key: str, bounds: StepBounds) -> Codes:
         one = self.columns.steps[key]
@@ -300,12 +300,24 @@ class Session:
         return mask
 
     def _field_mask(self, wanted: FieldFilter) -> Flags:
-        texts = self._cache.get(
-            ("field", wanted.name),
-            lambda: bulk.record_field(self.store.root, self.plan.recipe.name, wanted.name).to_pylist(),
-        )
+        texts = self._cache.get(("field", wanted.name), lambda: self._field(wanted.name))
         test = wanted.matcher()
         return np.fromiter((test(text) for text in texts), dtype=bool, count=len(texts))
+
+    def _field(self, name: str) -> list[str | None]:
+        """A field of every sample's record. Raises `DjAssetsError` where the store has other samples by now."""
+        found = bulk.record_field(self.store.root, self.plan.recipe.name, name)
+        if (
+            not found.column("sample_id")
+            .combine_chunks()
+            .equals(self.columns.samples.column("sample_id").combine_chunks())
+        ):
+            raise DjAssetsError(
+                f"recipe {self.plan.recipe.name} has been run since the studio was started",
+                allowed="the samples that were read then",
+                try_="start dj-assets tune again",
+            )
+        return found.column("field").to_pylist()
 
     # --- samples
 
@@ -324,17 +336,23 @@ class Session:
         deciding = self._deciding(step, bound, state.steps[step_key])
         usable = np.flatnonzero(mask & np.isfinite(deciding))
         values = deciding[usable]
-        if limit is None and len(values):
-            # No limit keeps everything: the first to go are those at the very end.
-            limit = float(values.min() if keeps_above(step, bound) else values.max())
         range_ = next(r for r in ranges_under(step, state.steps[step_key]) if r.stat == bound.stat)
-        passes = np.ones(len(values), dtype=bool) if limit is None else passes_end(values, limit, range_, bound, step)
+        above = keeps_above(step, bound)
+        if limit is not None:
+            passes = passes_end(values, limit, range_, bound, step)
+        else:
+            # No limit keeps everything, and outside of no limit lies nothing: the first to change are at the very end.
+            passes = np.full(len(values), not range_.is_reversed)
+            if len(values):
+                limit = float(values.min() if above != range_.is_reversed else values.max())
         marks = labels.read(self.store.root, self.plan.recipe.name)
         found = {}
         for name, chosen in (("kept", passes), ("dropped", ~passes)):
             of_side = np.flatnonzero(chosen)
             nearest = of_side[np.argsort(np.abs(values[of_side] - (limit or 0.0)), kind="stable")[:most]]
-            found[name] = [self._card(int(usable[place]), step_key, float(values[place]), marks) for place in nearest]
+            found[name] = [
+                self._card(int(usable[place]), step_key, bound.stat, float(values[place]), marks) for place in nearest
+            ]
         return {"limit": limit, **found, "num_kept": int(passes.sum()), "num_dropped": int((~passes).sum())}
 
     def undecided(self, state: State, step_key: str, *, most: int) -> list[dict[str, Any]]:
@@ -343,31 +361,46 @@ class Session:
         codes = self._codes(step_key, state.steps[step_key])
         found = np.flatnonzero((codes == UNKNOWN) & self._mask(state.filter))[:most]
         marks = labels.read(self.store.root, self.plan.recipe.name)
-        return [self._card(int(number), step_key, None, marks) for number in found]
+        return [self._card(int(number), step_key, None, None, marks) for number in found]
 
     def _card(
-        self, number: int, step_key: str, value: float | None, marks: Mapping[str, labels.Label]
+        self, number: int, step_key: str, stat: str | None, value: float | None, marks: Mapping[str, labels.Label]
     ) -> dict[str, Any]:
-        """A sample for the gallery: its id, the video that decides and how it is marked."""
+        """A sample for the gallery: its id, its mark, and the video that decides: with this value, or without any."""
         one = self.columns.steps[step_key]
-        first, last = np.searchsorted(one.samples, (number, number + 1))
-        at = int(first)
-        if value is not None and last > first:
-            lines = np.abs(one.values[:, first:last] - value)
-            at = int(first + np.nanargmin(np.nanmin(np.where(np.isnan(lines), np.inf, lines), axis=0)))
-        video = self.columns.videos[int(one.rows[at])].as_py() if last > first else None
-        status = STATUS_NAMES[int(one.statuses[:, at].max())] if video else "ok"
-        mark = marks.get(video["content_hash"]) if video else None
+        first, last = (int(at) for at in np.searchsorted(one.samples, (number, number + 1)))
+        if first == last:
+            return {"number": number, "sample_id": self.columns.sample_id(number), "video": None, "name": "",
+                    "value": value, "status": "ok", "reason": "", "label": None}  # fmt: skip
+        if stat is None or value is None:
+            at = first + int(np.argmax((one.statuses[:, first:last] != OK).any(axis=0)))
+        else:
+            at = first + int(np.nanargmin(np.abs(one.values[one.stat(stat), first:last] - value)))
+        video = self.columns.videos[int(one.rows[at])].as_py()
+        status = STATUS_NAMES[int(one.statuses[:, at].max())]
+        mark = marks.get(video["content_hash"])
         return {
             "number": number,
             "sample_id": self.columns.sample_id(number),
-            "video": int(one.rows[at]) if video else None,
-            "name": video["given"] if video else "",
+            "video": int(one.rows[at]),
+            "name": video["given"],
             "value": value,
             "status": status,
-            "reason": (video or {}).get("reason", ""),
+            "reason": video["reason"] or self._reason(one.step, video["content_hash"], status),
             "label": None if mark is None else ("keep" if mark.keep else "drop"),
         }
+
+    def _reason(self, step: Step, content_hash: str, status: str) -> str:
+        """Why a measure has no number of a video, in words."""
+        if status == "ok":
+            return ""
+        if status == "not_measured":
+            return "nobody has asked this measure about it yet"
+        stat = step.operator.stats[0].name
+        return self._cache.get(
+            ("reason", step.measure_id, content_hash),
+            lambda: bulk.reason(self.store.root, step.operator.name, step.measure_id, content_hash, stat),
+        )
 
     def sample(self, number: int, state: State) -> dict[str, Any]:
         """One sample: its record, its videos and what each step says of them."""
@@ -449,17 +482,16 @@ class Session:
                 blocked |= self._codes(step.key, state.steps[step.key]) != PASSES
         values = [self._deciding(s, b, state.steps[s.key]) for s, b in ((step_x, bound_x), (step_y, bound_y))]
         usable = self._mask(state.filter) & ~self.columns.malformed & ~blocked
-        usable &= ~np.isnan(values[0]) & ~np.isnan(values[1])
         axes = [
             replace(self.axes[s.key, b.stat], bins=TRADE_OFF_BINS) for s, b in ((step_x, bound_x), (step_y, bound_y))
         ]
-        # One bin more, for what passes wherever the end lies.
-        across, up = (
-            np.where(np.isinf(v[usable]), TRADE_OFF_BINS, axis.places(v[usable].clip(axis.low, axis.high))).astype(
-                np.int64
-            )
-            for axis, v in zip(axes, values, strict=True)
-        )
+        # One bin more, for what passes wherever the end lies on the axis.
+        places = []
+        for axis, v, (one_step, one_bound) in zip(axes, values, ((step_x, bound_x), (step_y, bound_y)), strict=True):
+            anyway = axis.beyond(v, above=keeps_above(one_step, one_bound))
+            usable &= axis.inside(v) | anyway
+            places.append(np.where(anyway, TRADE_OFF_BINS, axis.places(v)).astype(np.int64))
+        across, up = (place[usable] for place in places)
         side = TRADE_OFF_BINS + 1
         counts = np.bincount(up * side + across, minlength=side**2).reshape(side, side)
         kept = np.apply_along_axis(kept_with_anyway, 1, counts, keeps_above(step_x, bound_x))
@@ -503,18 +535,23 @@ class Session:
     def _marked(
         self, step: Step, bound: Bound, bounds: StepBounds, marks: dict[str, labels.Label]
     ) -> tuple[Floats, Flags]:
-        """Values and marks of marked videos that are in this recipe and have a number."""
+        """Values and marks of the marked videos of this step that have a number and meet the step's other ranges."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        hashes = self.columns.videos.field("content_hash")
-        rows = np.flatnonzero(np.asarray(pc.is_in(hashes, value_set=pa.array(list(marks), type=pa.string()))))
-        deciding = self._deciding(step, bound, bounds)
+        one = self.columns.steps[step.key]
+        hashes = self.columns.videos.field("content_hash").take(pa.array(one.rows))
+        values = one.values[one.stat(bound.stat)]
+        others = np.zeros(len(values), dtype=np.uint8)
+        for range_ in ranges_under(step, _without(bounds, bound)):
+            if range_.stat != bound.stat:
+                np.maximum(others, one.range_codes(range_), out=others)
         found = {}
-        for row in rows.tolist():
-            value = float(deciding[self.columns.video_samples[row]])
-            if np.isfinite(value):
-                found[hashes[row].as_py()] = (value, marks[hashes[row].as_py()].keep)
+        for at in np.flatnonzero(
+            np.asarray(pc.is_in(hashes, value_set=pa.array(list(marks), type=pa.string())))
+        ).tolist():
+            if np.isfinite(values[at]) and others[at] == PASSES:
+                found[hashes[at].as_py()] = (float(values[at]), marks[hashes[at].as_py()].keep)
         pairs = list(found.values())
         return np.array([value for value, _ in pairs]), np.array([keep for _, keep in pairs], dtype=bool)
 

@@ -153,12 +153,37 @@ def test_saving_writes_the_bound_and_keeps_everything_else(served: Served) -> No
     assert (json.loads(body)["kept"], json.loads(body)["entering"]) == (2, 0)
 
 
-def test_an_edit_made_meanwhile_is_never_lost(served: Served) -> None:
-    recipe = served.folder / "r.yaml"
-    recipe.write_text(recipe.read_text().replace("long enough", "much too long"))
-    status, _, body = served.ask("POST", "/api/save", {"state": served.moved(min_duration=0.2), "is_dry": False})
-    assert status == 400 and json.loads(body)["try"]
-    assert "min_duration: 0.3" in recipe.read_text()
+def test_an_edit_made_meanwhile_is_never_lost_and_a_reload_takes_it(served: Served) -> None:
+    recipe, moved = served.folder / "r.yaml", served.moved(min_duration=0.2)
+    recipe.write_text(recipe.read_text().replace("long enough", "much too long").replace("0.3", "0.4"))
+    for is_dry in (True, False):
+        status, _, body = served.ask("POST", "/api/save", {"state": moved, "is_dry": is_dry})
+        assert status == 400 and json.loads(body)["try"]
+    assert "min_duration: 0.4" in recipe.read_text()
+    assert served.state["steps"]["video_duration_filter"]["bounds"]["min_duration"] == 0.4
+    status, _, body = served.ask("POST", "/api/save", {"state": moved, "is_dry": False})
+    assert status == 200 and json.loads(body)["changes"] == ["process.1.video_duration_filter.min_duration: 0.4 → 0.2"]
+    assert "much too long" in recipe.read_text()
+
+
+def test_bounds_that_no_video_could_pass_are_not_written(served: Served) -> None:
+    before = (served.folder / "r.yaml").read_text()
+    for is_dry in (True, False):
+        impossible = {"state": served.moved(min_duration=3.0, max_duration=2.0), "is_dry": is_dry}
+        status, _, body = served.ask("POST", "/api/save", impossible)
+        assert status == 400 and "3 is above 2" in json.loads(body)["given"]
+    assert (served.folder / "r.yaml").read_text() == before
+
+
+def test_whole_numbers_are_written_without_a_point(served: Served) -> None:
+    served.ask("POST", "/api/save", {"state": served.moved(min_duration=2.0), "is_dry": False})
+    assert "min_duration: 2   # seconds" in (served.folder / "r.yaml").read_text()
+
+
+def test_a_store_that_cannot_be_written_is_said(served: Served) -> None:
+    (served.folder / "store" / "labels").write_text("in the way")
+    status, headers, body = served.ask("POST", "/api/mark", {"video": 0, "keep": True})
+    assert status == 400 and "cannot be written" in json.loads(body)["given"] and "content-security-policy" in headers
 
 
 def test_videos_play_from_anywhere_in_them(served: Served) -> None:
@@ -170,6 +195,7 @@ def test_videos_play_from_anywhere_in_them(served: Served) -> None:
     assert served.ask("GET", "/media/0", range="bytes=-5")[2] == whole[-5:]
     assert served.ask("GET", "/media/0", range=f"bytes={len(whole)}-")[0] == 416
     assert served.ask("GET", "/media/0", range="bytes=9-3")[0] == 416
+    assert served.ask("GET", "/media/0", range="bytes=-0")[0] == 416
 
 
 def test_no_other_file_is_given_away(served: Served) -> None:

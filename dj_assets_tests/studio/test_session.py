@@ -21,6 +21,7 @@ from dj_assets.store.rows import Row
 from dj_assets.studio.bounds import FieldFilter, Filter, State, ranges_under, state_of
 from dj_assets.studio.session import Session
 from dj_assets_tests.plans import Value, a_fact, a_plan
+from dj_assets_tests.store.nouns import PROVENANCE
 from dj_assets_tests.studio.stores import a_bounded_step, a_session, samples_of
 
 NUMBERS = st.integers(0, 40).map(lambda number: number / 4)
@@ -204,3 +205,56 @@ def test_a_store_without_samples_can_be_asked(tmp_path: Path) -> None:
     session = a_session(tmp_path, [a_bounded_step("a", 2.0)], [], {"a": []})
     assert session.count(state_of(session.plan))["samples"] == 0
     assert session.near(state_of(session.plan), "a_filter", "max_a", most=3, only_survivors=True)["kept"] == []
+
+
+def test_outside_of_no_limit_nothing_is_kept(tmp_path: Path) -> None:
+    """A reversed range whose minimum was open showed every sample as just kept, while the counts said none."""
+    step = a_bounded_step("a", high=5.0, is_reversed=True)
+    session = a_session(tmp_path, [step], samples_of([1] * 4), {"a": [1.0, 2.0, 3.0, 4.0]})
+    state = state_of(session.plan)
+    found = session.near(state, "a_filter", "min_a", most=4, only_survivors=True)
+    assert session.count(state)["kept"] == 0
+    assert (found["num_kept"], found["num_dropped"]) == (0, 4)
+
+
+def test_marks_and_cards_are_of_the_video_and_not_of_its_sample(tmp_path: Path) -> None:
+    """Of a sample with several videos, each mark was fitted with the number that decides for the sample."""
+    numbers: dict[str, Sequence[Value]] = {"a": [1.0, 9.0, 2.0, 8.0, 5.0, "unreadable"]}
+    session = a_session(tmp_path, [a_bounded_step("a", 6.0, any_or_all="all")], samples_of([2, 2, 2]), numbers)
+    state = state_of(session.plan)
+    for video, keep in enumerate([False, True, False, True]):
+        session.mark(video, keep)
+    found = session.fit(state, "a_filter", "min_a")
+    assert (found["bound"], found["errors"]) == (5.0, 0)
+    assert [c["name"] for c in session.near(state, "a_filter", "min_a", most=3, only_survivors=True)["dropped"]] == [
+        "2-0.mp4",
+        "1-0.mp4",
+    ]
+    lower = with_bound(state, session.plan.steps[0], "min_a", 4.0)
+    [unknown] = session.undecided(lower, "a_filter", most=3)
+    assert (unknown["name"], unknown["status"], unknown["reason"]) == ("3-1.mp4", "unreadable", "because unreadable")
+
+
+def test_a_far_tail_is_kept_wherever_on_the_axis_a_minimum_lies(tmp_path: Path) -> None:
+    """Numbers beyond the axis were counted into its last bin, so that a curve's last point lost them."""
+    values = [*(n / 300 for n in range(300)), 1000.0, 1000.0]
+    session = a_session(tmp_path, [a_bounded_step("a"), a_bounded_step("b", number=2)], samples_of([1] * 302),
+                        {"a": values, "b": values})  # fmt: skip
+    state, axis = state_of(session.plan), session.axes["a_filter", "a"]
+    assert axis.high < 10
+    curve = session.count(state)["panels"]["a_filter/a"]["curves"]
+    at_the_end = session.count(with_bound(state, session.plan.steps[0], "min_a", axis.high))["kept"]
+    assert curve["min"][-1] == at_the_end == 2
+    assert (
+        curve["max"][-1] == session.count(with_bound(state, session.plan.steps[0], "max_a", axis.high))["kept"] == 300
+    )
+    both = session.trade_off(state, ("a_filter", "min_a"), ("b_filter", "max_b"))
+    assert both["kept"][-1][-1] == 0 and both["kept"][-1][0] == 300
+
+
+def test_a_run_meanwhile_is_said_and_never_shifts_a_filter(tmp_path: Path) -> None:
+    session = a_session(tmp_path, [a_bounded_step("a", 2.0)], samples_of([1] * 2), {"a": [1.0, 3.0]})
+    session.store.write_samples("r", "ds-00001", samples_of([1] * 4)[2:], PROVENANCE)
+    wanted = Filter(field=FieldFilter(name="text", test="contains", value="sample"))
+    with pytest.raises(DjAssetsError, match="has been run since"):
+        session.count(state_of(session.plan).model_copy(update={"filter": wanted}))

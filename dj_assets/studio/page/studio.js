@@ -98,11 +98,11 @@ class Panel {
   addBound(bound) {
     const handle = make("div", { class: "handle", tabindex: 0, role: "slider", "aria-label": bound.option, "data-option": bound.option,
       title: `${bound.option}: ${bound.help}` });
-    const input = make("input", { type: "number", step: "any", "data-option": bound.option, placeholder: "no limit", "aria-label": bound.option });
+    const input = make("input", { type: "number", step: this.panel.is_integer ? 1 : "any", "data-option": bound.option, placeholder: "no limit", "aria-label": bound.option });
     handle.addEventListener("pointerdown", (event) => this.drag(event, bound, handle));
     handle.addEventListener("focus", () => activate(this.step.key, bound.option));
     handle.addEventListener("keydown", (event) => this.nudge(event, bound));
-    input.addEventListener("change", () => this.set(bound, input.value === "" ? null : Number(input.value), event_time()));
+    input.addEventListener("change", () => this.typed(bound, input));
     input.addEventListener("focus", () => activate(this.step.key, bound.option));
     this.handles.set(bound.option, { bound, handle, input });
     this.plot.append(handle);
@@ -144,7 +144,18 @@ class Panel {
     return Number(raw.toFixed(digits));
   }
 
+  typed(bound, input) {
+    if (input.validity.badInput) {
+      input.value = this.bounds.bounds[bound.option] ?? "";
+      complain({ given: `${bound.option}: that is no number`, allowed: "a number, or nothing for no limit" });
+      return;
+    }
+    const value = input.value === "" ? null : Number(input.value);
+    this.set(bound, value !== null && this.panel.is_integer ? Math.round(value) : value, event_time());
+  }
+
   drag(event, bound, handle) {
+    if (event.button !== 0) return;
     event.preventDefault();
     dragging = true;
     handle.focus();
@@ -153,8 +164,7 @@ class Panel {
     const move = (moved) => this.set(bound, this.value(moved.clientX - left, bound), moved.timeStamp);
     const stop = () => { handle.removeEventListener("pointermove", move); dragging = false; settle(); };
     handle.addEventListener("pointermove", move);
-    handle.addEventListener("pointerup", stop, { once: true });
-    handle.addEventListener("pointercancel", stop, { once: true });
+    handle.addEventListener("lostpointercapture", stop, { once: true });
   }
 
   nudge(event, bound) {
@@ -380,7 +390,7 @@ async function openSample(number) {
     const body = [make("table", {}, ...rows)];
     for (const video of found.videos) body.push(figure(video, found.steps));
     $("detail-body").replaceChildren(...body);
-    $("detail").showModal();
+    if (!$("detail").open) $("detail").showModal();
   } catch (error) { complain(error); }
 }
 
@@ -544,6 +554,7 @@ window.addEventListener("DOMContentLoaded", () => {
   $("fit").addEventListener("click", fit);
   $("survivors").addEventListener("change", near);
   $("trade-mode").addEventListener("change", drawTradeOff);
+  $("detail").addEventListener("close", () => $("detail-body").replaceChildren());  // or it would go on playing
   $("toast").addEventListener("click", () => { $("toast").hidden = true; });
   window.addEventListener("resize", () => { for (const panel of page.panels.values()) panel.place(); bars("curves"); });
   begin().catch(complain);
