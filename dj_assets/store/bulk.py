@@ -29,8 +29,10 @@ def samples(root: Path, recipe: str) -> pa.Table:
 
 
 def record_field(root: Path, recipe: str, name: str) -> pa.Table:
-    """One field of the users' records in the order of `samples`: columns `sample_id` and `field`, which is JSON text, or
-    null where a record lacks it."""
+    """One field of the users' records in the order of `samples`.
+
+    Columns `sample_id` and `field`: JSON text, null where a record lacks it.
+    """
     path = index.literal("$." + json.dumps(name, ensure_ascii=False))
     return _ask(
         root,

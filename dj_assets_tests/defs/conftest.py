@@ -29,8 +29,8 @@ def instance() -> Iterator[dg.DagsterInstance]:
 def _no_instance_left_behind() -> Iterator[None]:
     """Dagster keeps in a global what an instance knows of definitions' state, and loads definitions by it.
 
-    `execute_in_process` may leave that of an instance that is gone: every later test that loads definitions then fails, or
-    not, as the garbage collector likes.
+    `execute_in_process` may leave that of an instance that is gone: every later test that loads definitions then
+    fails, or not, as the garbage collector likes.
     """
     yield
     from dagster._core.storage.defs_state.base import _current_storage
