@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 
 from dj_assets import evidence, workers
+from dj_assets.decide import decide
 from dj_assets.errors import MediaError, Status
 from dj_assets.evidence import canvas, worker
 from dj_assets.evidence.canvas import Line
 from dj_assets.evidence.worker import Shown, draw_preview, draw_sheet, draw_thumbnail
 from dj_assets.frames import Size
 from dj_assets.measure import identify
-from dj_assets.plan import Plan, StatRange, make_plan
+from dj_assets.plan import Plan, StatRange, Step, make_plan
 from dj_assets.recipe import Limits, Recipe, Settings, StepSource
 from dj_assets.samples import Sample, Video
 from dj_assets.store.rows import Fact, Outcome, Row, Verdict
@@ -194,8 +195,6 @@ def shard(
     values: list[Any], range_: StatRange = LOW, **step: Any
 ) -> tuple[Plan, list[Sample], list[Verdict], dict[str, list[Row]]]:
     """One step, one video a sample."""
-    from dj_assets.decide import decide
-
     made = a_step("op", range_, **step)
     plan = a_plan(made)
     samples = [a_sample(number, f"{number}.mp4") for number, _ in enumerate(values, start=1)]
@@ -239,8 +238,6 @@ def test_each_end_of_a_range_is_a_bound_of_its_own() -> None:
     ],
 )
 def test_of_several_videos_the_one_that_decides_counts(any_or_all: Any, values: list[Any], shown: float | None) -> None:
-    from dj_assets.decide import decide
-
     step = a_step("op", LOW, any_or_all=any_or_all)
     plan, samples = a_plan(step), [a_sample(1, "a.mp4", "b.mp4")]
     tables = {"op": a_table(step, samples, values)}
@@ -260,6 +257,72 @@ def test_the_undecided_are_of_as_many_reasons_as_there_are() -> None:
     statuses: list[Status] = ["missing"] * 5 + ["timed_out", "unreadable"]  # type: ignore[assignment]
     [section] = evidence.choose_sheet(*shard(list(statuses)), boundary=0, undecided=3, random=0)
     assert {cell.verdict.status for cell in section.cells} == {"missing", "timed_out", "unreadable"}
+
+
+def drawn_by_lot(step: Step, sample: Sample, tables: dict[str, list[Row]]) -> evidence.Cell:
+    """The cell of one decided sample that is on the sheet for no bound."""
+    verdicts = decide(a_plan(step), [sample], tables)
+    [section] = evidence.choose_sheet(a_plan(step), [sample], verdicts, tables, boundary=0, undecided=0, random=1)
+    [cell] = section.cells
+    return cell
+
+
+@pytest.mark.parametrize(
+    ("any_or_all", "values", "shown"),
+    [
+        ("all", [3.0, 1.0, 9.0], 1.0),
+        ("all", [1.5, 0.5], 0.5),
+        ("all", [None, 1.0], 1.0),
+        ("any", [0.5, 1.9], 1.9),
+    ],
+)
+def test_a_dropped_sample_is_shown_with_the_video_that_dropped_it(
+    any_or_all: Any, values: list[Any], shown: float
+) -> None:
+    """Once the first video stood there, which may well pass."""
+    step = a_step("op", LOW, any_or_all=any_or_all)
+    sample = a_sample(1, *(f"{number}.mp4" for number in range(len(values))))
+    cell = drawn_by_lot(step, sample, {"op": a_table(step, [sample], values)})
+    assert cell.verdict.outcome == "dropped"
+    assert cell.fact is not None and cell.video is not None and cell.fact.value == shown
+    assert cell.video.position == values.index(shown)
+
+
+SIZES = (StatRange("width", 100.0, float("inf")), StatRange("height", 100.0, float("inf")))
+
+
+def test_a_sample_that_its_height_dropped_is_shown_with_its_height() -> None:
+    """Once a step with two stats always showed the first, which passes."""
+    step, sample = a_step("op", *SIZES), a_sample(1, "a.mp4")
+    tables = {"op": [*a_table(step, [sample], [300.0]), *a_table(step, [sample], [50.0], stat="height")]}
+    cell = drawn_by_lot(step, sample, tables)
+    assert cell.fact is not None and (cell.fact.stat, cell.fact.value) == ("height", 50.0)
+    [exhibit] = evidence.choose(
+        a_plan(step), [sample], decide(a_plan(step), [sample], tables), tables, kept=0, dropped=1
+    )
+    assert (exhibit.fact.stat, exhibit.fact.value) == ("height", 50.0)
+
+
+def test_the_number_shown_is_of_the_stat_that_the_verdict_names() -> None:
+    """The narrow video is at fault by the verdict, though the low one is further from its bound."""
+    step, sample = a_step("op", *SIZES, any_or_all="all"), a_sample(1, "low.mp4", "narrow.mp4")
+    widths, heights = [300.0, 99.0], [1.0, 300.0]
+    tables = {"op": [*a_table(step, [sample], widths), *a_table(step, [sample], heights, stat="height")]}
+    cell = drawn_by_lot(step, sample, tables)
+    assert cell.fact is not None and cell.video is not None and cell.verdict.stat == "width"
+    assert (cell.video.given, cell.fact.value) == ("narrow.mp4", 99.0)
+
+
+def test_an_undecided_sample_is_shown_with_the_video_that_has_no_number() -> None:
+    """Once the first video stood there, which was measured: files that are whole may time out."""
+    step = a_step("op", LOW, any_or_all="all")
+    sample = a_sample(1, "fine.mp4", "slow.mp4")
+    tables = {"op": a_table(step, [sample], [3.0, "timed_out"])}
+    verdicts = decide(a_plan(step), [sample], tables)
+    [section] = evidence.choose_sheet(a_plan(step), [sample], verdicts, tables, boundary=0, undecided=1, random=0)
+    [cell] = section.cells
+    assert cell.video is not None and cell.video.given == "slow.mp4"
+    assert cell.verdict.status == "timed_out" and cell.fact is None
 
 
 # --- through workers
