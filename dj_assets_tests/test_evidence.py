@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from dj_assets.measure import identify
 from dj_assets.plan import Plan, StatRange, Step, make_plan
 from dj_assets.recipe import Limits, Recipe, Settings, StepSource
 from dj_assets.samples import Sample, Video
+from dj_assets.store.files import temporary_beside
 from dj_assets.store.rows import Fact, Outcome, Row, Verdict
 from dj_assets_tests import videos
 from dj_assets_tests.operators.tasks import measure, spec, task
@@ -482,4 +484,27 @@ def test_any_shape_fits_its_box(shape: tuple[int, int]) -> None:
 
 
 def test_a_file_name_holds_nothing_but_plain_letters() -> None:
-    assert evidence.file_name("../ds.jsonl:1", "a b/ü", "step") == "-ds.jsonl-1_a-b-_step"
+    name = evidence.file_name("../ds.jsonl:1", "a b/ü", "step")
+    assert re.fullmatch(r"ds\.jsonl-1-[0-9a-f]{12}_a-b-[0-9a-f]{12}_step", name)
+    assert evidence.file_name("clip_1", "videos0", "step") == "clip_1_videos0_step", "a plain name stays as it is"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("привет", "пока"),
+        ("ds:1", "ds-1"),
+        ("ds:1", "ds/1"),
+        ("x" * 200 + "1", "x" * 200 + "2"),
+        (".a", "a"),
+        ("-a", "a"),
+        ("\udcff", "\udcfe"),
+        ("", "-"),
+    ],
+)
+def test_other_names_have_other_file_names(one: str, other: str) -> None:
+    """Names that differed in what a file name cannot hold, or after their 80th character, shared one picture."""
+    names = [evidence.file_name(part, part, part) for part in (one, other)]
+    assert names[0] != names[1]
+    assert all(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name) for name in names), "and never an option"
+    assert all(len(temporary_beside(Path(f"{name}.webp")).name) <= 255 for name in names)

@@ -11,6 +11,7 @@ memory. The workers stay alive between calls, so the first costs a second and th
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -64,6 +65,9 @@ __all__ = [
     "write_picture",
     "write_pictures",
 ]
+
+MOST_PART_LETTERS = 56
+"""Three parts with their digests, and what the file is called while it is written, stay below 255 bytes."""
 
 WORKERS = 2
 """So that one slow video does not hold up every other picture that a page asks for."""
@@ -276,8 +280,17 @@ def write_picture(path: Path, data: bytes) -> Path:
 
 
 def file_name(*parts: str) -> str:
-    """A file name without suffix, of names that may hold anything."""
-    return "_".join(re.sub(r"[^A-Za-z0-9._-]+", "-", part)[:80].strip(".") or "-" for part in parts)
+    """A file name without suffix, of names that may hold anything: other names, another file name."""
+    return "_".join(_name_part(part) for part in parts)
+
+
+def _name_part(given: str) -> str:
+    """As given where that is plain; else what is plain of it, and a digest of the whole."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", given)[:MOST_PART_LETTERS].strip(".-")
+    if plain == given and plain:
+        return plain
+    digest = hashlib.blake2b(given.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
+    return f"{plain}-{digest}" if plain else digest
 
 
 # --- workers

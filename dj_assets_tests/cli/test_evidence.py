@@ -12,6 +12,7 @@ import pytest
 from dj_assets import measure as engine
 from dj_assets import workers
 from dj_assets.decide import decide
+from dj_assets.evidence import file_name
 from dj_assets.evidence.asked import find_asked
 from dj_assets.plan import Plan, make_plan
 from dj_assets.recipe import load_recipe
@@ -160,16 +161,17 @@ def test_samples_of_a_recipe_are_drawn_by_outcome_and_beside_the_bounds(project:
     result = dj_assets("evidence", "--recipe", "clips", "--kept", "1", "--dropped", "5", "--boundary", "1")
     assert result.exit_code == 0, result.output
     found = drawn(project.evidence)
+    names = [file_name(sample_id) for sample_id in ("ds.jsonl:1", "ds.jsonl:2")]
     assert {name for name in found if name.startswith("kept/")} == {
-        f"kept/ds.jsonl-1_videos0_{MOTION}.jpg",
-        f"kept/ds.jsonl-1_videos0_{MOTION}.webp",
+        f"kept/{names[0]}_videos0_{MOTION}.jpg",
+        f"kept/{names[0]}_videos0_{MOTION}.webp",
     }
     assert {name for name in found if name.startswith("dropped/")} == {
-        f"dropped/ds.jsonl-2_videos0_{MOTION}.jpg",
-        f"dropped/ds.jsonl-2_videos0_{MOTION}.webp",
+        f"dropped/{names[1]}_videos0_{MOTION}.jpg",
+        f"dropped/{names[1]}_videos0_{MOTION}.webp",
     }
     assert "boundary/contact_sheet.jpg" in found
-    assert f"boundary/ds.jsonl-2_videos0_{MOTION}.jpg" in found
+    assert f"boundary/{names[1]}_videos0_{MOTION}.jpg" in found
 
 
 def test_one_step_of_several_can_be_asked_for(project: Project) -> None:
