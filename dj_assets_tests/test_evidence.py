@@ -440,6 +440,51 @@ def test_a_number_that_was_never_found_has_no_sheet(decided: Any) -> None:
         )
 
 
+# --- the list of a folder
+
+
+def test_what_is_drawn_no_more_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    folder = tmp_path / "evidence"
+    old, stays, foreign = (folder / "kept" / name for name in ("old.jpg", "stays.webp", "foreign.jpg"))
+    old.parent.mkdir(parents=True)
+    for path in (old, stays, foreign):
+        path.write_bytes(b"x")
+    evidence.replace_listed(folder, [old, stays])
+    evidence.replace_listed(folder, [stays])
+    assert {path.name for path in old.parent.iterdir()} == {"stays.webp", "foreign.jpg"}
+    evidence.replace_listed(folder, [])
+    assert [path.name for path in old.parent.iterdir()] == ["foreign.jpg"]
+
+
+def test_a_folder_without_pictures_gets_no_list(tmp_path: Path) -> None:
+    evidence.replace_listed(tmp_path / "evidence", [])
+    assert not (tmp_path / "evidence").exists()
+
+
+def test_a_list_that_somebody_changed_removes_nothing_elsewhere(tmp_path: Path) -> None:
+    folder, outside = tmp_path / "evidence", tmp_path / "outside"
+    for place in (folder, outside):
+        place.mkdir()
+    precious = [outside / "a.jpg", tmp_path / "b.jpg", folder / "notes.txt"]
+    for path in precious:
+        path.write_bytes(b"x")
+    (folder / "link").symlink_to(outside)
+    (folder / "dir.jpg").mkdir()
+    names: list[Any] = [str(precious[0]), "../b.jpg", "link/a.jpg", "notes.txt", "dir.jpg", "nul\0.jpg", "\udcff.jpg"]
+    (folder / "evidence.json").write_text(json.dumps({"pictures": [*names, "x" * 999 + ".jpg", "", ".", 3, None]}))
+    evidence.replace_listed(folder, [])
+    assert all(path.exists() for path in precious) and (folder / "dir.jpg").is_dir()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "3", '{"pictures": 3}', '{"pictures": {"a": 1}}', "[" * 100_000, "\udcff"])
+def test_a_damaged_list_is_written_anew(tmp_path: Path, text: str) -> None:
+    picture, path = tmp_path / "a.jpg", tmp_path / "evidence.json"
+    picture.write_bytes(b"x")
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    evidence.replace_listed(tmp_path, [picture])
+    assert picture.exists() and json.loads(path.read_text()) == {"pictures": ["a.jpg"]}
+
+
 # --- words
 
 

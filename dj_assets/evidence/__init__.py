@@ -4,6 +4,7 @@
     choice.py   which samples are worth a picture
     worker.py   one picture, made in a worker process, where every decoding and drawing happens
     canvas.py   words and tiles → one picture
+    listing.py  the pictures that a folder had → those that it has now
 
 Here is what others call: a sheet, a preview, a thumbnail, a contact sheet, each with the recipe's limits of time and
 memory. The workers stay alive between calls, so the first costs a second and the next ones what they decode.
@@ -33,6 +34,7 @@ from dj_assets.evidence.choice import (
     near_sections,
     nearest,
 )
+from dj_assets.evidence.listing import replace_listed
 from dj_assets.evidence.worker import DrawnCell, Shown
 from dj_assets.measure import media_limits, spec_of
 from dj_assets.plan import Plan, Step
@@ -57,6 +59,7 @@ __all__ = [
     "near_sections",
     "nearest",
     "preview",
+    "replace_listed",
     "sheet",
     "thumbnail",
     "title_of",
