@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,15 +14,17 @@ import numpy as np
 import pytest
 
 from dj_assets import evidence, workers
+from dj_assets.decide import decide
 from dj_assets.errors import MediaError, Status
 from dj_assets.evidence import canvas, worker
 from dj_assets.evidence.canvas import Line
 from dj_assets.evidence.worker import Shown, draw_preview, draw_sheet, draw_thumbnail
 from dj_assets.frames import Size
 from dj_assets.measure import identify
-from dj_assets.plan import Plan, StatRange, make_plan
+from dj_assets.plan import Plan, StatRange, Step, make_plan
 from dj_assets.recipe import Limits, Recipe, Settings, StepSource
 from dj_assets.samples import Sample, Video
+from dj_assets.store.files import temporary_beside
 from dj_assets.store.rows import Fact, Outcome, Row, Verdict
 from dj_assets_tests import videos
 from dj_assets_tests.operators.tasks import measure, spec, task
@@ -194,8 +197,6 @@ def shard(
     values: list[Any], range_: StatRange = LOW, **step: Any
 ) -> tuple[Plan, list[Sample], list[Verdict], dict[str, list[Row]]]:
     """One step, one video a sample."""
-    from dj_assets.decide import decide
-
     made = a_step("op", range_, **step)
     plan = a_plan(made)
     samples = [a_sample(number, f"{number}.mp4") for number, _ in enumerate(values, start=1)]
@@ -239,8 +240,6 @@ def test_each_end_of_a_range_is_a_bound_of_its_own() -> None:
     ],
 )
 def test_of_several_videos_the_one_that_decides_counts(any_or_all: Any, values: list[Any], shown: float | None) -> None:
-    from dj_assets.decide import decide
-
     step = a_step("op", LOW, any_or_all=any_or_all)
     plan, samples = a_plan(step), [a_sample(1, "a.mp4", "b.mp4")]
     tables = {"op": a_table(step, samples, values)}
@@ -260,6 +259,72 @@ def test_the_undecided_are_of_as_many_reasons_as_there_are() -> None:
     statuses: list[Status] = ["missing"] * 5 + ["timed_out", "unreadable"]  # type: ignore[assignment]
     [section] = evidence.choose_sheet(*shard(list(statuses)), boundary=0, undecided=3, random=0)
     assert {cell.verdict.status for cell in section.cells} == {"missing", "timed_out", "unreadable"}
+
+
+def drawn_by_lot(step: Step, sample: Sample, tables: dict[str, list[Row]]) -> evidence.Cell:
+    """The cell of one decided sample that is on the sheet for no bound."""
+    verdicts = decide(a_plan(step), [sample], tables)
+    [section] = evidence.choose_sheet(a_plan(step), [sample], verdicts, tables, boundary=0, undecided=0, random=1)
+    [cell] = section.cells
+    return cell
+
+
+@pytest.mark.parametrize(
+    ("any_or_all", "values", "shown"),
+    [
+        ("all", [3.0, 1.0, 9.0], 1.0),
+        ("all", [1.5, 0.5], 0.5),
+        ("all", [None, 1.0], 1.0),
+        ("any", [0.5, 1.9], 1.9),
+    ],
+)
+def test_a_dropped_sample_is_shown_with_the_video_that_dropped_it(
+    any_or_all: Any, values: list[Any], shown: float
+) -> None:
+    """Once the first video stood there, which may well pass."""
+    step = a_step("op", LOW, any_or_all=any_or_all)
+    sample = a_sample(1, *(f"{number}.mp4" for number in range(len(values))))
+    cell = drawn_by_lot(step, sample, {"op": a_table(step, [sample], values)})
+    assert cell.verdict.outcome == "dropped"
+    assert cell.fact is not None and cell.video is not None and cell.fact.value == shown
+    assert cell.video.position == values.index(shown)
+
+
+SIZES = (StatRange("width", 100.0, float("inf")), StatRange("height", 100.0, float("inf")))
+
+
+def test_a_sample_that_its_height_dropped_is_shown_with_its_height() -> None:
+    """Once a step with two stats always showed the first, which passes."""
+    step, sample = a_step("op", *SIZES), a_sample(1, "a.mp4")
+    tables = {"op": [*a_table(step, [sample], [300.0]), *a_table(step, [sample], [50.0], stat="height")]}
+    cell = drawn_by_lot(step, sample, tables)
+    assert cell.fact is not None and (cell.fact.stat, cell.fact.value) == ("height", 50.0)
+    [exhibit] = evidence.choose(
+        a_plan(step), [sample], decide(a_plan(step), [sample], tables), tables, kept=0, dropped=1
+    )
+    assert (exhibit.fact.stat, exhibit.fact.value) == ("height", 50.0)
+
+
+def test_the_number_shown_is_of_the_stat_that_the_verdict_names() -> None:
+    """The narrow video is at fault by the verdict, though the low one is further from its bound."""
+    step, sample = a_step("op", *SIZES, any_or_all="all"), a_sample(1, "low.mp4", "narrow.mp4")
+    widths, heights = [300.0, 99.0], [1.0, 300.0]
+    tables = {"op": [*a_table(step, [sample], widths), *a_table(step, [sample], heights, stat="height")]}
+    cell = drawn_by_lot(step, sample, tables)
+    assert cell.fact is not None and cell.video is not None and cell.verdict.stat == "width"
+    assert (cell.video.given, cell.fact.value) == ("narrow.mp4", 99.0)
+
+
+def test_an_undecided_sample_is_shown_with_the_video_that_has_no_number() -> None:
+    """Once the first video stood there, which was measured: files that are whole may time out."""
+    step = a_step("op", LOW, any_or_all="all")
+    sample = a_sample(1, "fine.mp4", "slow.mp4")
+    tables = {"op": a_table(step, [sample], [3.0, "timed_out"])}
+    verdicts = decide(a_plan(step), [sample], tables)
+    [section] = evidence.choose_sheet(a_plan(step), [sample], verdicts, tables, boundary=0, undecided=1, random=0)
+    [cell] = section.cells
+    assert cell.video is not None and cell.video.given == "slow.mp4"
+    assert cell.verdict.status == "timed_out" and cell.fact is None
 
 
 # --- through workers
@@ -375,6 +440,51 @@ def test_a_number_that_was_never_found_has_no_sheet(decided: Any) -> None:
         )
 
 
+# --- the list of a folder
+
+
+def test_what_is_drawn_no_more_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    folder = tmp_path / "evidence"
+    old, stays, foreign = (folder / "kept" / name for name in ("old.jpg", "stays.webp", "foreign.jpg"))
+    old.parent.mkdir(parents=True)
+    for path in (old, stays, foreign):
+        path.write_bytes(b"x")
+    evidence.replace_listed(folder, [old, stays])
+    evidence.replace_listed(folder, [stays])
+    assert {path.name for path in old.parent.iterdir()} == {"stays.webp", "foreign.jpg"}
+    evidence.replace_listed(folder, [])
+    assert [path.name for path in old.parent.iterdir()] == ["foreign.jpg"]
+
+
+def test_a_folder_without_pictures_gets_no_list(tmp_path: Path) -> None:
+    evidence.replace_listed(tmp_path / "evidence", [])
+    assert not (tmp_path / "evidence").exists()
+
+
+def test_a_list_that_somebody_changed_removes_nothing_elsewhere(tmp_path: Path) -> None:
+    folder, outside = tmp_path / "evidence", tmp_path / "outside"
+    for place in (folder, outside):
+        place.mkdir()
+    precious = [outside / "a.jpg", tmp_path / "b.jpg", folder / "notes.txt"]
+    for path in precious:
+        path.write_bytes(b"x")
+    (folder / "link").symlink_to(outside)
+    (folder / "dir.jpg").mkdir()
+    names: list[Any] = [str(precious[0]), "../b.jpg", "link/a.jpg", "notes.txt", "dir.jpg", "nul\0.jpg", "\udcff.jpg"]
+    (folder / "evidence.json").write_text(json.dumps({"pictures": [*names, "x" * 999 + ".jpg", "", ".", 3, None]}))
+    evidence.replace_listed(folder, [])
+    assert all(path.exists() for path in precious) and (folder / "dir.jpg").is_dir()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "3", '{"pictures": 3}', '{"pictures": {"a": 1}}', "[" * 100_000, "\udcff"])
+def test_a_damaged_list_is_written_anew(tmp_path: Path, text: str) -> None:
+    picture, path = tmp_path / "a.jpg", tmp_path / "evidence.json"
+    picture.write_bytes(b"x")
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    evidence.replace_listed(tmp_path, [picture])
+    assert picture.exists() and json.loads(path.read_text()) == {"pictures": ["a.jpg"]}
+
+
 # --- words
 
 
@@ -419,4 +529,27 @@ def test_any_shape_fits_its_box(shape: tuple[int, int]) -> None:
 
 
 def test_a_file_name_holds_nothing_but_plain_letters() -> None:
-    assert evidence.file_name("../ds.jsonl:1", "a b/ü", "step") == "-ds.jsonl-1_a-b-_step"
+    name = evidence.file_name("../ds.jsonl:1", "a b/ü", "step")
+    assert re.fullmatch(r"ds\.jsonl-1-[0-9a-f]{12}_a-b-[0-9a-f]{12}_step", name)
+    assert evidence.file_name("clip_1", "videos0", "step") == "clip_1_videos0_step", "a plain name stays as it is"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("привет", "пока"),
+        ("ds:1", "ds-1"),
+        ("ds:1", "ds/1"),
+        ("x" * 200 + "1", "x" * 200 + "2"),
+        (".a", "a"),
+        ("-a", "a"),
+        ("\udcff", "\udcfe"),
+        ("", "-"),
+    ],
+)
+def test_other_names_have_other_file_names(one: str, other: str) -> None:
+    """Names that differed in what a file name cannot hold, or after their 80th character, shared one picture."""
+    names = [evidence.file_name(part, part, part) for part in (one, other)]
+    assert names[0] != names[1]
+    assert all(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name) for name in names), "and never an option"
+    assert all(len(temporary_beside(Path(f"{name}.webp")).name) <= 255 for name in names)

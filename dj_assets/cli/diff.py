@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -33,7 +34,7 @@ MOST_PRINTED = 20
 
 @dataclass(frozen=True)
 class Asked:
-    """Two recipes to compare. *_name: how to call them. *_command: what to type to run each."""
+    """Two recipes to compare. *_name: how to call them. *_command: what to type to measure each; it exports nothing."""
 
     old: Plan
     new: Plan
@@ -115,17 +116,28 @@ def _read(tokens: Sequence[str], revision: str | None, over: str | None) -> Aske
     path = Path(names[-1])
     dataset = ("--dataset_path", over) if over else ()
     new = make_plan(load_recipe(path, (*overrides, *dataset)))
-    run = ["dj-assets", "process"]
-    new_command = shlex.join([*run, names[-1], *overrides, *dataset])
+    new_command = _analyze(names[-1], *overrides, *dataset)
     if revision is None:
         old = make_plan(load_recipe(names[0], dataset))
-        return Asked(old, new, names[0], names[-1], shlex.join([*run, names[0], *dataset]), new_command)
+        return Asked(old, new, names[0], names[-1], _analyze(names[0], *dataset), new_command)
     shown_as = f"{revision}:{names[0]}"
     old = make_plan(load_recipe(path, dataset, content=read_revision(path, revision), shown_as=shown_as))
-    saved = f"old_{path.name}"
-    steps = [["git", "show", f"{revision}:./{path.name}"], [*run, saved, *dataset]]
-    old_command = f"{shlex.join(steps[0])} > {shlex.quote(saved)}; {shlex.join(steps[1])}"
-    return Asked(old, new, shown_as, names[-1], old_command, new_command)
+    return Asked(old, new, shown_as, names[-1], _analyze_revision(path, revision, dataset), new_command)
+
+
+def _analyze(*arguments: str) -> str:
+    """What measures a recipe's videos. Not `process`, which would export: a glance at an older recipe, or over another
+    dataset, must not put its samples in place of the export."""
+    return shlex.join(["dj-assets", "analyze", *arguments])
+
+
+def _analyze_revision(path: Path, revision: str, dataset: Sequence[str]) -> str:
+    """The same of a recipe as it was, saved into the working directory, where its relative paths mean what they did."""
+    real = path.resolve()
+    folder, saved = os.path.relpath(real.parent), f"old_{real.name}"
+    show = ["git", "-C", folder, "show", f"{revision}:./{real.name}"]
+    analyze = _analyze(saved, *dataset, "-o", f"old_{real.stem}_analysis")
+    return f"{shlex.join(show)} > {shlex.quote(saved)} && {analyze}"
 
 
 def _split(tokens: Sequence[str], *, wanted: int) -> tuple[list[str], list[str]]:

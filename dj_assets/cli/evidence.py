@@ -80,14 +80,15 @@ def command(
     from dj_assets.recipe import load_recipe
     from dj_assets.store.store import Store
 
-    plan = _only(make_plan(load_recipe(named_recipe(recipe))), step)
+    plan = make_plan(load_recipe(named_recipe(recipe)))
+    shown = _only(plan, step)
     store, folder = Store(store_root()), (folder or evidence_folder(plan.recipe)).absolute()
     counts = (kept, dropped, boundary)
     if asked is None:
         default = DEFAULT_COUNT if counts == (None, None, None) else 0
-        code = _of_recipe(store, plan, folder, *(default if count is None else count for count in counts))
+        code = _of_recipe(store, plan, shown, folder, *(default if count is None else count for count in counts))
     elif counts == (None, None, None):
-        code = _of_video(store, plan, asked, folder)
+        code = _of_video(store, shown, asked, folder)
     else:
         raise RecipeError(
             "a video and a number of samples were given",
@@ -175,7 +176,8 @@ def _told(drawn: Drawn, folder: Path) -> str:
 # --- a recipe's samples
 
 
-def _of_recipe(store: Store, plan: Plan, folder: Path, kept: int, dropped: int, boundary: int) -> int:
+def _of_recipe(store: Store, plan: Plan, shown: Plan, folder: Path, kept: int, dropped: int, boundary: int) -> int:
+    """plan: by which the shards were decided. shown: the same with the steps to draw alone."""
     from dj_assets.evidence import choose, near_bounds, nearest, write_evidence
 
     exhibits: list[Exhibit] = []
@@ -183,7 +185,7 @@ def _of_recipe(store: Store, plan: Plan, folder: Path, kept: int, dropped: int, 
     num_seen = 0
     left = {"kept": kept, "dropped": dropped}
     for shard in _decided(store, plan):
-        given = (plan, shard.samples, shard.verdicts, shard.tables)
+        given = (shown, shard.samples, shard.verdicts, shard.tables)
         found = choose(*given, kept=left["kept"], dropped=left["dropped"])
         exhibits += found
         for outcome in left:

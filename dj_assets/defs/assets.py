@@ -41,9 +41,13 @@ warnings.filterwarnings("ignore", message="Parameter `backfill_policy`", categor
 warnings.filterwarnings("ignore", message="Asset job .* materializes assets with varying BackfillPolicies")
 
 if TYPE_CHECKING:
+    from dj_assets.evidence import Drawn
     from dj_assets.export import ExportResult, PartSummary
     from dj_assets.measure import PassResult, Retry
     from dj_assets.store.store import Store
+
+
+_DecidedShard = tuple[Plan, list[Sample], list[Verdict], dict[str, list[Row]]]
 
 
 def build_recipe_defs(plan: Plan) -> dg.Definitions:
@@ -705,30 +709,38 @@ def _evidence_asset(graph: RecipeGraph) -> dg.AssetsDefinition:
 
 
 def _drawn(work: _ShardWork, wanted: Evidence) -> dg.MaterializeResult:
-    """Draw one shard's pictures."""
-    from dj_assets.evidence import choose, choose_sheet, contact_sheet, evidence_folder, write_evidence, write_picture
+    """Draw one shard's pictures, in place of those that were drawn of its earlier verdicts."""
+    from dj_assets.evidence import choose, evidence_folder, replace_listed, write_evidence
 
     plan, roots = work.plan, work.plan.roots
     samples = work.read_samples()
-    shard = (plan, samples, work.read_verdicts(samples), work.read_tables(samples))
+    shard: _DecidedShard = (plan, samples, work.read_verdicts(samples), work.read_tables(samples))
     folder = evidence_folder(work.recipe) / work.shard_key
     exhibits = choose(*shard, kept=wanted.kept, dropped=wanted.dropped)
     drawn = write_evidence(exhibits, plan, roots=roots, folder=folder)
-    for one in drawn:
+    sheet = _contact_sheet(work, shard, wanted, folder / "contact_sheet.jpg") if wanted.has_sheet else None
+    every = [*drawn, *([sheet] if sheet is not None else [])]
+    for one in every:
         if one.path is None:
             work.log.warning(f"no picture {one.name}: {one.problem}")
-    sheet = None
-    if wanted.has_sheet:
-        sections = choose_sheet(*shard, boundary=wanted.boundary, undecided=wanted.undecided, random=wanted.random)
-        jpeg = contact_sheet(
+    replace_listed(folder, [one.path for one in every if one.path is not None])
+    return dg.MaterializeResult(metadata=metadata.evidence_figures(drawn, sheet, folder, seconds=work.seconds))
+
+
+def _contact_sheet(work: _ShardWork, shard: _DecidedShard, wanted: Evidence, path: Path) -> "Drawn":
+    from dj_assets.evidence import choose_sheet, contact_sheet, write_one
+
+    sections = choose_sheet(*shard, boundary=wanted.boundary, undecided=wanted.undecided, random=wanted.random)
+    return write_one(
+        path,
+        lambda: contact_sheet(
             sections,
             title=f"{work.recipe.name}, shard {work.shard_key}",
-            roots=roots,
+            roots=work.plan.roots,
             limits=work.recipe.settings.limits,
             max_bytes=metadata.MAX_PREVIEW_BYTES,
-        )
-        sheet = write_picture(folder / "contact_sheet.jpg", jpeg)
-    return dg.MaterializeResult(metadata=metadata.evidence_figures(drawn, sheet, folder, seconds=work.seconds))
+        ),
+    )
 
 
 def _shards_with_partition(recipe: Recipe, instance: dg.DagsterInstance) -> list[str]:

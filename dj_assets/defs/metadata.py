@@ -287,17 +287,17 @@ MAX_PREVIEW_BYTES = 250_000
 """A picture in metadata is stored twice and sent with every poll of the asset's page."""
 
 
-def evidence_figures(drawn: Sequence[Drawn], sheet: Path | None, folder: Path, *, seconds: float) -> Metadata:
+def evidence_figures(drawn: Sequence[Drawn], sheet: Drawn | None, folder: Path, *, seconds: float) -> Metadata:
     """Figures of drawn evidence. Shown as pictures: the contact sheet, and the first sheet of each outcome where it is
-    small enough."""
+    small enough. sheet: the contact sheet, where one is wanted."""
     paths = [one.path for one in drawn if one.path is not None and one.path.suffix == ".jpg"]
     figures: Metadata = {
         "sheets": len(paths),
-        "not_drawn": sum(one.path is None for one in drawn),
+        "not_drawn": sum(one.path is None for one in (*drawn, *([sheet] if sheet else []))),
         "seconds": round(seconds, 3),
         "folder": dg.MetadataValue.path(str(folder)),
     }
-    shown = {"contact_sheet": sheet}
+    shown = {"contact_sheet": sheet.path if sheet else None}
     shown |= {outcome: next((p for p in paths if p.parent.name == outcome), None) for outcome in ("kept", "dropped")}
     for name, path in shown.items():
         if path is not None and path.stat().st_size <= MAX_PREVIEW_BYTES:

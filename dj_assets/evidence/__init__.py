@@ -4,6 +4,7 @@
     choice.py   which samples are worth a picture
     worker.py   one picture, made in a worker process, where every decoding and drawing happens
     canvas.py   words and tiles → one picture
+    listing.py  the pictures that a folder had → those that it has now
 
 Here is what others call: a sheet, a preview, a thumbnail, a contact sheet, each with the recipe's limits of time and
 memory. The workers stay alive between calls, so the first costs a second and the next ones what they decode.
@@ -11,6 +12,7 @@ memory. The workers stay alive between calls, so the first costs a second and th
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +34,7 @@ from dj_assets.evidence.choice import (
     near_sections,
     nearest,
 )
+from dj_assets.evidence.listing import replace_listed
 from dj_assets.evidence.worker import DrawnCell, Shown
 from dj_assets.measure import media_limits, spec_of
 from dj_assets.plan import Plan, Step
@@ -56,6 +59,7 @@ __all__ = [
     "near_sections",
     "nearest",
     "preview",
+    "replace_listed",
     "sheet",
     "thumbnail",
     "title_of",
@@ -64,6 +68,9 @@ __all__ = [
     "write_picture",
     "write_pictures",
 ]
+
+MOST_PART_LETTERS = 56
+"""Three parts with their digests, and what the file is called while it is written, stay below 255 bytes."""
 
 WORKERS = 2
 """So that one slow video does not hold up every other picture that a page asks for."""
@@ -276,8 +283,17 @@ def write_picture(path: Path, data: bytes) -> Path:
 
 
 def file_name(*parts: str) -> str:
-    """A file name without suffix, of names that may hold anything."""
-    return "_".join(re.sub(r"[^A-Za-z0-9._-]+", "-", part)[:80].strip(".") or "-" for part in parts)
+    """A file name without suffix, of names that may hold anything: other names, another file name."""
+    return "_".join(_name_part(part) for part in parts)
+
+
+def _name_part(given: str) -> str:
+    """As given where that is plain; else what is plain of it, and a digest of the whole."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", given)[:MOST_PART_LETTERS].strip(".-")
+    if plain == given and plain:
+        return plain
+    digest = hashlib.blake2b(given.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
+    return f"{plain}-{digest}" if plain else digest
 
 
 # --- workers

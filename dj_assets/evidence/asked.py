@@ -86,14 +86,16 @@ def _as_it_is(content: str, videos: Sequence[Video], roots: Sequence[Path], limi
     """The first place where these bytes still lie; else the first one, with the reason why not. content: empty where
     any will do."""
     looked: list[Video] = []
-    for video in {video.path: video for video in reversed(videos)}.values():
+    first: dict[str, Video] = {}
+    for video in videos:
+        first.setdefault(video.path, video)
+    for video in first.values():
         known = {video.path: (video.content_hash, video.num_bytes, video.modified_ns)} if video.content_hash else None
         [sample] = identify([Sample("asked", "", 1, {}, (video,))], roots=roots, limits=limits, known=known)
         [now] = sample.videos
         if now.status == "ok" and now.content_hash != (content or now.content_hash):
             now = replace(now, status="missing", reason=f"{now.path} has other bytes now than when it was measured")
         looked.append(now)
-    looked.reverse()
     best = next((video for video in looked if video.status == "ok"), looked[0])
     return best if best.status == "ok" else replace(best, content_hash=content)
 

@@ -19,6 +19,9 @@ NO_LIMIT = 9.2e18
 
 Tables = Mapping[str, Sequence[Row]]
 
+Measured = Mapping[tuple[str, str, str, int], Sequence[Fact]]
+"""(step, sample, field, position) → the numbers that there are, in the order of the step's stats."""
+
 
 @dataclass(frozen=True)
 class Exhibit:
@@ -89,21 +92,27 @@ def choose(
             Exhibit(verdict.outcome, sample, video, step, fact, verdict.outcome)
             for step in steps
             for video in sample.videos
-            if (fact := rows.get((step.key, sample.sample_id, video.field, video.position))) is not None
+            if (fact := _shown_fact(rows, step, sample, video, verdict)) is not None
         ]
         left[verdict.outcome] -= bool(found)
         exhibits.extend(found)
     return exhibits
 
 
-def _measured(steps: Sequence[Step], tables: Tables) -> dict[tuple[str, str, str, int], Fact]:
-    """(step, sample, field, position) → the number, of a step with several stats that of the first."""
-    return {
-        (step.key, row.sample_id, row.field, row.position): row.fact
-        for step in steps
-        for row in reversed(tables[step.key])
-        if row.fact.status == "ok"
-    }
+def _measured(steps: Sequence[Step], tables: Tables) -> Measured:
+    found: dict[tuple[str, str, str, int], list[Fact]] = {}
+    for step in steps:
+        for row in tables[step.key]:
+            if row.fact.status == "ok":
+                found.setdefault((step.key, row.sample_id, row.field, row.position), []).append(row.fact)
+    return found
+
+
+def _shown_fact(rows: Measured, step: Step, sample: Sample, video: Video, verdict: Verdict) -> Fact | None:
+    """A step's number for a video: of several stats the one that the verdict names, else the first."""
+    facts = rows.get((step.key, sample.sample_id, video.field, video.position), ())
+    named = (fact for fact in facts if verdict.step == step.key and verdict.stat == fact.stat)
+    return next(named, next(iter(facts), None))
 
 
 # --- beside the bounds
@@ -216,12 +225,12 @@ def choose_sheet(
     pairs = list(zip(samples, verdicts, strict=True))
     if undecided > 0:
         chosen = _of_every_reason([pair for pair in pairs if pair[1].outcome == "undecided"], undecided)
-        sections.append(Section("undecided", tuple(Cell(*pair, *_place_of(plan, *pair)) for pair in chosen)))
+        sections.append(Section("undecided", tuple(_undecided_cell(plan, *pair, tables) for pair in chosen)))
     if random > 0:
         decided = [pair for pair in pairs if pair[1].outcome != "undecided" and pair[0].sample_id not in shown]
         lots = sorted(decided, key=lambda pair: _lot(seed, pair[0].sample_id))[:random]
-        rows = _measured(plan.steps, tables)
-        sections.append(Section("at random, of the others", tuple(_decided_cell(plan, *pair, rows) for pair in lots)))
+        cells = _decided_cells(plan, lots, tables)
+        sections.append(Section("at random, of the others", tuple(cells)))
     return sections
 
 
@@ -248,20 +257,66 @@ def _lot(seed: int, sample_id: str) -> bytes:
     return hashlib.blake2b(f"{seed} {sample_id}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
 
-def _place_of(plan: Plan, sample: Sample, verdict: Verdict) -> tuple[Video | None, Step | None]:
-    """The first video that is at fault, as far as the verdict tells, and the step."""
+def _undecided_cell(plan: Plan, sample: Sample, verdict: Verdict, tables: Tables) -> Cell:
+    """The first video that has no number for the verdict's reason, and the step that asked for it."""
     step = next((step for step in plan.steps if step.key == verdict.step), None)
-    videos = [video for video in sample.videos if step is None or video.field == step.video_key]
-    broken = next((video for video in videos if video.status != "ok"), None)
-    return broken or next(iter(videos), None), step
+    if step is None:
+        broken = next((video for video in sample.videos if video.status != "ok"), None)
+        return Cell(sample, verdict, broken or next(iter(sample.videos), None))
+    at_fault = {
+        row.position
+        for row in tables[step.key]
+        if (row.sample_id, row.field, row.fact.status) == (sample.sample_id, step.video_key, verdict.status)
+        and verdict.stat in ("", row.fact.stat)
+    }
+    videos = [video for video in sample.videos if video.field == step.video_key]
+    found = next((video for video in videos if video.position in at_fault), None)
+    return Cell(sample, verdict, found or next(iter(videos), None), step)
 
 
-def _decided_cell(plan: Plan, sample: Sample, verdict: Verdict, rows: Mapping[tuple[str, str, str, int], Fact]) -> Cell:
-    """Under the step that dropped it; of a kept one under the last step that has a number, which looks closest."""
-    steps = [step for step in plan.steps if verdict.outcome == "kept" or step.key == verdict.step]
-    for step in reversed(steps):
+def _decided_cells(plan: Plan, pairs: Sequence[tuple[Sample, Verdict]], tables: Tables) -> Iterator[Cell]:
+    """Those dropped with what dropped them, those kept under the last step that has a number, which looks closest."""
+    rows = _measured(plan.steps, tables)
+    steps = {step.key: step for step in plan.steps}
+    dropping = {verdict.step for _, verdict in pairs if verdict.outcome == "dropped"}
+    facts = {key: facts_by_key(tables[key]) for key in dropping & steps.keys()}
+    for sample, verdict in pairs:
+        if verdict.step in facts:
+            step = steps[verdict.step]
+            cause = _cause(step, sample, verdict, facts[step.key])
+            yield Cell(sample, verdict, cause[0], step, cause[1]) if cause else _bare_cell(sample, verdict)
+        else:
+            yield _kept_cell(plan, sample, verdict, rows)
+
+
+def _cause(step: Step, sample: Sample, verdict: Verdict, facts: Facts) -> tuple[Video, Fact] | None:
+    """The video that dropped a sample, and its number outside the range that the verdict names.
+
+    Of several such videos the one that decides, as beside the bounds; else the first.
+    """
+    outside = [
+        (video, fact)
+        for video in sample.videos
+        if video.field == step.video_key
+        for range_ in step.ranges
+        if verdict.stat in ("", range_.stat)
+        and (fact := facts.get((sample.sample_id, video.field, video.position, range_.stat))) is not None
+        and fact.status == "ok"
+        and fact.value is not None
+        and not range_.passes(fact.value)
+    ]
+    near = _deciding(0, step, sample, verdict, facts)
+    deciding = (one for one in outside if near is not None and one[0] == near.video)
+    return next(deciding, next(iter(outside), None))
+
+
+def _kept_cell(plan: Plan, sample: Sample, verdict: Verdict, rows: Measured) -> Cell:
+    for step in reversed(plan.steps):
         for video in sample.videos:
-            fact = rows.get((step.key, sample.sample_id, video.field, video.position))
-            if fact is not None:
+            if (fact := _shown_fact(rows, step, sample, video, verdict)) is not None:
                 return Cell(sample, verdict, video, step, fact)
+    return _bare_cell(sample, verdict)
+
+
+def _bare_cell(sample: Sample, verdict: Verdict) -> Cell:
     return Cell(sample, verdict, next(iter(sample.videos), None))

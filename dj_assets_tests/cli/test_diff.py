@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -160,8 +161,8 @@ def test_a_param_that_nobody_measured_is_said_to_be_unknown_and_a_run_makes_it_k
     assert long_enough == {f"vids/{name}" for name in ("24-0.mp4", "24-2.mp4", "24-3.mp4", HOSTILE)}
     [gap] = record["not_measured"]
     assert (gap["side"], gap["step"], gap["samples"]) == ("new", "video_motion_score_filter", len(long_enough))
-    assert record["try"] == ["dj-assets process new.yaml"]
-    assert "dj-assets process new.yaml" in dj_assets("diff", "old.yaml", "new.yaml").stdout
+    assert record["try"] == ["dj-assets analyze new.yaml"]
+    assert "dj-assets analyze new.yaml" in dj_assets("diff", "old.yaml", "new.yaml").stdout
 
     dj_assets("process", "new.yaml")
     after = diff("old.yaml", "new.yaml")
@@ -190,6 +191,30 @@ def test_overrides_apply_to_the_new_recipe_and_its_own_earlier_self_is_the_old_o
         "--video_motion_score_filter.min_score=1",
     )
     assert overridden["counts"]["entering"] == overridden["counts"]["leaving"] == 0
+
+
+def test_what_it_says_to_try_can_be_typed_and_leaves_the_export_alone(project: Path) -> None:
+    """It once named a recipe beside the working directory's, and ran it into the export of the recipe as it is now."""
+    path = project / "my recipes" / "now.yaml"
+    path.parent.mkdir()
+    write_recipe(path, seconds=1.5, score=HIGH, fps=3)
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "before")
+    write_recipe(path, seconds=0.8, score=HIGH)
+    dj_assets("process", str(path))
+    before = {file: file.read_bytes() for file in Path("out").rglob("*") if file.is_file()}
+    record = diff("my recipes/now.yaml", "--git", "HEAD")
+    [line] = record["try"]
+    show, _, analyze = line.partition(" && ")
+    assert show == "git -C 'my recipes' show HEAD:./now.yaml > old_now.yaml"
+    subprocess.run(show, shell=True, check=True)
+    words = shlex.split(analyze)
+    assert words == ["dj-assets", "analyze", "old_now.yaml", "-o", "old_now_analysis"]
+    dj_assets(*words[1:])
+    after = diff("my recipes/now.yaml", "--git", "HEAD")
+    assert after["counts"]["cannot_be_known"] == 0 and after["try"] == []
+    assert before == {file: file.read_bytes() for file in Path("out").rglob("*") if file.is_file()}
 
 
 @pytest.fixture

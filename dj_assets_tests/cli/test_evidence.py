@@ -12,6 +12,8 @@ import pytest
 from dj_assets import measure as engine
 from dj_assets import workers
 from dj_assets.decide import decide
+from dj_assets.evidence import file_name
+from dj_assets.evidence.asked import find_asked
 from dj_assets.plan import Plan, make_plan
 from dj_assets.recipe import load_recipe
 from dj_assets.samples import Sample, Video
@@ -159,16 +161,38 @@ def test_samples_of_a_recipe_are_drawn_by_outcome_and_beside_the_bounds(project:
     result = dj_assets("evidence", "--recipe", "clips", "--kept", "1", "--dropped", "5", "--boundary", "1")
     assert result.exit_code == 0, result.output
     found = drawn(project.evidence)
+    names = [file_name(sample_id) for sample_id in ("ds.jsonl:1", "ds.jsonl:2")]
     assert {name for name in found if name.startswith("kept/")} == {
-        f"kept/ds.jsonl-1_videos0_{MOTION}.jpg",
-        f"kept/ds.jsonl-1_videos0_{MOTION}.webp",
+        f"kept/{names[0]}_videos0_{MOTION}.jpg",
+        f"kept/{names[0]}_videos0_{MOTION}.webp",
     }
     assert {name for name in found if name.startswith("dropped/")} == {
-        f"dropped/ds.jsonl-2_videos0_{MOTION}.jpg",
-        f"dropped/ds.jsonl-2_videos0_{MOTION}.webp",
+        f"dropped/{names[1]}_videos0_{MOTION}.jpg",
+        f"dropped/{names[1]}_videos0_{MOTION}.webp",
     }
     assert "boundary/contact_sheet.jpg" in found
-    assert f"boundary/ds.jsonl-2_videos0_{MOTION}.jpg" in found
+    assert f"boundary/{names[1]}_videos0_{MOTION}.jpg" in found
+
+
+def test_one_step_of_several_can_be_asked_for(project: Project) -> None:
+    """--operator once took the other steps out of the plan, whose shards then passed for decided under other bounds."""
+    counts = ("--kept", "1", "--dropped", "1", "--boundary", "1")
+    result = dj_assets("evidence", "--recipe", "clips", "--operator", MOTION, *counts)
+    assert result.exit_code == 0, result.output
+    found = drawn(project.evidence)
+    assert {name.partition("/")[0] for name in found} == {"kept", "dropped", "boundary"}
+    assert all(MOTION in name for name in found if name != "boundary/contact_sheet.jpg")
+
+
+def test_of_a_path_that_a_later_sample_lists_again_the_first_copy_is_shown(project: Project) -> None:
+    """A path listed again once took its last place, so another copy came first."""
+    (project.folder / "copy.mp4").write_bytes((project.folder / "moving.mp4").read_bytes())
+    names = ["moving.mp4", "copy.mp4", "moving.mp4"]
+    _process(project.plan, project.store, [project.folder / name for name in names])
+    content = project.store.read_samples("clips", "ds-00000")[0].videos[0].content_hash
+    for asked in ("ds.jsonl:1", content):
+        [found] = find_asked(project.store, project.plan, asked)
+        assert Path(found.video.path).name == "moving.mp4", asked
 
 
 def test_verdicts_of_other_bounds_are_not_explained(project: Project) -> None:

@@ -20,6 +20,7 @@ from dj_assets.defs.assets import RecipeGraph, build_recipe_defs
 from dj_assets.defs.jobs import run_recipe
 from dj_assets.defs.metadata import MAX_PREVIEW_BYTES
 from dj_assets.defs.resources import project_resources
+from dj_assets.errors import MediaError
 from dj_assets.plan import Plan
 from dj_assets_tests.defs.small_project import MOTION, figures, make_test_plan
 
@@ -100,6 +101,42 @@ def test_a_recipe_that_asks_has_its_pictures_from_its_run(folder: Path, instance
     assert "contact_sheet" in pictures(found)
     names = sorted(path.parent.name for path in engine.evidence_folder(plan.recipe).rglob("*.webp"))
     assert names == ["dropped", "kept"], "a looping preview of each"
+
+
+def test_pictures_of_earlier_verdicts_go_when_the_verdicts_change_and_no_other_file_does(
+    folder: Path, instance: dg.DagsterInstance
+) -> None:
+    """A sample that was kept once, and is dropped now, once had a picture that says either."""
+    asks = {"kept": 5, "dropped": 5}
+    plan = a_plan(folder, evidence=asks)
+    process(plan, instance)
+    shard = engine.evidence_folder(plan.recipe) / SHARD
+    [kept], [dropped] = list((shard / "kept").glob("*.jpg")), list((shard / "dropped").glob("*.jpg"))
+    (shard / "kept" / "mine.jpg").write_bytes(b"mine")
+    process(a_plan(folder, min_score=50.0, evidence=asks), instance)
+    assert [path.name for path in (shard / "kept").iterdir()] == ["mine.jpg"]
+    now = {path.stem for path in (shard / "dropped").iterdir()}
+    assert now == {kept.stem, dropped.stem}
+
+
+def test_a_contact_sheet_that_cannot_be_drawn_is_a_line_and_no_failure(
+    folder: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once the asset failed for it, with every other picture drawn."""
+
+    def refuse(*_: Any, **__: Any) -> bytes:
+        raise MediaError("it takes too long", allowed="a small sheet", try_="ask for fewer")
+
+    plan = a_plan(folder, evidence={"kept": 1, "undecided": 1})
+    older = engine.evidence_folder(plan.recipe) / SHARD / "contact_sheet.jpg"
+    process(plan, instance)
+    assert older.exists()
+    monkeypatch.setattr(engine, "contact_sheet", refuse)
+    materialize_by_hand(plan, instance)
+    found = figures(instance, RecipeGraph(plan).evidence, SHARD)
+    assert (found["sheets"], found["not_drawn"]) == (1, 1)
+    assert set(pictures(found)) <= {"kept"}
+    assert not older.exists(), "nor does an older one pass for it"
 
 
 def test_verdicts_of_other_bounds_are_not_drawn(folder: Path, instance: dg.DagsterInstance) -> None:
