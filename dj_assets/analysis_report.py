@@ -369,7 +369,7 @@ def page(analysis: Analysis, plan: Plan, pictures: Mapping[str, bytes], about: A
 def _step(step: Step) -> dict[str, Any]:
     return {
         "summary": step.operator.summary,
-        "keeps": step.bounds_text or "everything",
+        "keeps": step.keeps,
         "params": json.dumps(step.params.canonical(), ensure_ascii=False),
         "measure_id": step.measure_id,
         "device": step.device if step.operator.compute == "gpu" else "",

@@ -243,7 +243,7 @@ def _process(out: Console, name: str) -> RunReport:
 
     plan = make_plan(load_recipe(f"recipes/{name}.yaml"))
     [step] = plan.steps
-    print_lines(out, ["", f"{name}: keeps {step.bounds_text} ({step.operator.name} on {step.device}) ..."])
+    print_lines(out, ["", f"{name}: keeps {step.keeps} ({step.operator.name} on {step.device}) ..."])
     num_videos = 0
 
     def listen(progress: Progress) -> None:

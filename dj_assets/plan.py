@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 
 from dj_assets import operators
 from dj_assets.errors import BadOption, RecipeError, RecipeErrors, UnknownOperator
-from dj_assets.operators._contract import Bound, Compute, Device, Operator, Params, Stat
+from dj_assets.operators._contract import MAX_INT, Bound, Compute, Device, Operator, Params, Stat
 from dj_assets.recipe import Recipe, StepSource
 from dj_assets.samples import dataset_root
 
@@ -107,6 +107,32 @@ class StatRange:
         shown = [text for text, is_set in ((low, self.low_is_set), (high, self.high_is_set)) if is_set]
         return (" or " if self.is_reversed else " and ").join(shown or [low, high])
 
+    @property
+    def limits(self) -> tuple[float, ...]:
+        """The ends that refuse something: without those that are not set, or are Data-Juicer's words for no limit."""
+        ends = ((self.low, self._low_limits), (self.high, self._high_limits))
+        return tuple(end for end, limits in ends if limits)
+
+    @property
+    def in_words(self) -> str:
+        """As `str`, for people: of the ends only the `limits`. Empty where every value passes."""
+        if self.limits:
+            return str(replace(self, low_is_set=self._low_limits, high_is_set=self._high_limits))
+        return f"no {self.stat}" if self.is_reversed else ""
+
+    @property
+    def _low_limits(self) -> bool:
+        return self.low_is_set and self.low > -MAX_INT
+
+    @property
+    def _high_limits(self) -> bool:
+        return self.high_is_set and self.high < MAX_INT
+
+
+def in_words(ranges: Sequence[StatRange]) -> str:
+    """What passes all of these ranges, for people: `everything` where none refuses a value."""
+    return " and ".join(words for range_ in ranges if (words := range_.in_words)) or "everything"
+
 
 @dataclass(frozen=True)
 class Step:
@@ -129,8 +155,13 @@ class Step:
 
     @property
     def bounds_text(self) -> str:
-        """The ranges in words, as tables and dropped samples show them."""
+        """The ranges in words, as they are stored: in verdicts and in manifests of exports."""
         return " and ".join(str(range_) for range_ in self.ranges)
+
+    @property
+    def keeps(self) -> str:
+        """The ranges in words, as people are shown them; `everything` where none refuses a value."""
+        return in_words(self.ranges)
 
 
 @dataclass(frozen=True)

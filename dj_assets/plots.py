@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from dj_assets.plan import StatRange
+from dj_assets.plan import StatRange, in_words
 
 SIZE_INCHES = (4.8, 2.5)  # matplotlib takes (width, height)
 BOX_INCHES = (4.8, 1.7)
@@ -145,8 +145,8 @@ def _png(figure: Any) -> bytes:
 
 
 def _unit_and_ranges(stat: str, unit: str, ranges: Sequence[StatRange]) -> str:
-    said = " and ".join(str(range_) for range_ in ranges if _ends(range_)).replace(f"{stat} ", "")
-    return f"{unit}   (passes: {said or 'everything'})"
+    said = in_words(ranges).replace(f"{stat} ", "")
+    return f"{unit}   (passes: {said})"
 
 
 def _some(values: Any) -> Any:
@@ -158,9 +158,8 @@ def _some(values: Any) -> Any:
 
 
 def _ends(range_: StatRange) -> list[float]:
-    """The limits that a range sets, without Data-Juicer's words for "no limit"."""
-    ends = ((range_.low, range_.low_is_set), (range_.high, range_.high_is_set))
-    return [end for end, is_set in ends if is_set and abs(end) < TOO_LARGE]
+    """The limits of a range that an axis can hold."""
+    return [end for end in range_.limits if abs(end) < TOO_LARGE]
 
 
 def _view(values: Any, ends: Sequence[float]) -> tuple[float, float]:

@@ -141,6 +141,47 @@ def test_only_frames_that_are_shown_are_turned_into_pictures(tmp_path: Path, mon
     assert len(came) <= 1 + 1 + 10, "the first; a key frame; and the stretch before the last"
 
 
+@pytest.fixture(params=[4, 18], ids=["shown", "not shown"])
+def lossy(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """24 frames, ever faster. One does not decode: of every second, one that a sheet shows, or does not show."""
+    picture = videos.texture(height=96, width=128)
+    frames = [np.roll(picture, k * k // 8, axis=1) for k in range(24)]
+    whole = videos.write_video(tmp_path / "whole.mp4", frames, fps=10, codec="mpeg4", options={"g": "1"})
+    return videos.blank_packet(whole, tmp_path / "lost.mp4", index=request.param)
+
+
+def test_a_sheet_shows_the_windows_that_were_scored_though_a_frame_is_lost(lossy: Path) -> None:
+    """Measuring plans anew from the 23 frames that decode, with 12 windows as before. The sheet kept the packets' plan:
+    it failed where a shown frame was lost, and else drew other pairs under the stored values."""
+    asked = spec(MOTION, sampling_fps=5)
+    found = measure(lossy, MOTION, sampling_fps=5)
+    shown = Shown("t", found.values[0], found.window_values)
+    drawn = worker._Opened(task(lossy, asked)).drawn(shown, lambda count: worker.evenly(count, 6), Size(90, 120))
+    assert len(drawn.plan.windows) == len(found.window_values) == 12
+    said = [panels[-1].caption for panels in drawn.panels]
+    assert said == [f"length of flow, mean {found.window_values[number]:.4g} px" for number in drawn.numbers]
+    assert decoded(draw_sheet(task(lossy, asked), shown)).size
+    assert worker.draw_cell(task(lossy, asked), shown).shape[:2] == worker.CELL
+
+
+def test_a_preview_is_drawn_though_a_frame_is_lost(lossy: Path) -> None:
+    """It showed every window of the packets' plan, so it always failed."""
+    from PIL import Image
+
+    image: Any = Image.open(io.BytesIO(draw_preview(task(lossy, spec(MOTION, sampling_fps=5)))))
+    assert image.n_frames == 12
+
+
+def test_a_score_of_another_machine_does_not_keep_a_sheet_from_being_drawn(moving_2px: Path) -> None:
+    """No count of frames gives this number, so the packets' windows are shown as they are."""
+    found = measure(moving_2px, MOTION)
+    opened = worker._Opened(task(moving_2px, spec(MOTION)))
+    scan = opened.scan
+    values = tuple(value + 1 for value in found.window_values)
+    drawn = opened.drawn(Shown("t", 1.0, values), lambda count: [count - 1], Size(90, 120))
+    assert len(drawn.panels) == 1 and opened.scan is scan
+
+
 # --- previews and thumbnails
 
 

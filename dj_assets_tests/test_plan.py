@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,32 @@ def test_ratios(plan_of: PlanOf, options: dict[str, Any], value: float, passes: 
 )
 def test_a_range_in_words(range_: StatRange, text: str) -> None:
     assert str(range_) == text
+
+
+@pytest.mark.parametrize(
+    ("range_", "words"),
+    [
+        pytest.param(StatRange("x", 2.0, float(sys.maxsize)), "x >= 2", id="no maximum, as an integer"),
+        pytest.param(StatRange("x", 2.0, sys.float_info.max), "x >= 2", id="no maximum, as a float"),
+        pytest.param(StatRange("x", -float(sys.maxsize), 5.0, high_closed=False), "x < 5", id="no minimum"),
+        pytest.param(StatRange("x", 2.0, sys.float_info.max, is_reversed=True), "x <= 2", id="reversed"),
+        pytest.param(StatRange("x", -math.inf, math.inf, low_is_set=False, high_is_set=False), "", id="neither"),
+        pytest.param(StatRange("x", -math.inf, sys.float_info.max, is_reversed=True), "no x", id="neither, reversed"),
+        pytest.param(StatRange("x", 1e19, math.inf), "x >= 1e+19", id="a minimum that large is a limit"),
+        pytest.param(StatRange("x", 2.0, 5.0), "x >= 2 and x <= 5", id="both"),
+    ],
+)
+def test_people_are_not_shown_an_end_that_is_no_limit(range_: StatRange, words: str) -> None:
+    """Sheets and tables said `x >= 2 and x <= 1.797693135e+308` of a maximum written as Data-Juicer's own default."""
+    assert range_.in_words == words
+
+
+def test_what_a_step_keeps_leaves_out_what_is_no_limit_and_what_is_stored_does_not(plan_of: PlanOf) -> None:
+    [step] = plan_of((RESOLUTION, {"min_width": 640, "max_width": sys.maxsize, "max_height": 480})).steps
+    assert step.keeps == "video_width >= 640 and video_height <= 480"
+    assert "video_width <= 9.223372037e+18" in step.bounds_text, "the text of verdicts that are there already"
+    [step] = plan_of((MOTION, {"min_score": None})).steps
+    assert step.keeps == "everything"
 
 
 def test_an_operator_with_two_stats_has_two_ranges(plan_of: PlanOf) -> None:

@@ -124,6 +124,16 @@ def test_media_errors_are_statuses(tmp_path: Path) -> None:
     assert measured.status == "too_large"
 
 
+def test_a_lost_packet_at_a_sampled_frame_is_measured_on_the_frames_that_are_left(tmp_path: Path) -> None:
+    """A zeroed packet in the middle of the plan was a KeyError: a bug of one operator, and the shard failed."""
+    frames = videos.shifting(videos.texture(height=96, width=128), num_frames=24, pixels_per_frame=2)
+    whole = videos.write_video(tmp_path / "whole.mp4", frames, fps=12, codec="mpeg4", options={"g": "1"})
+    path = videos.blank_packet(whole, tmp_path / "lost.mp4", index=6)
+    [measured] = measure_task(task(path, spec("video_motion_score_filter"))).measured
+    assert (measured.bug, measured.status) == ("", "ok")
+    assert len(measured.window_values) == 4, "pairs (0, 1), (1, 6), (6, 12), (12, 18) of 23 frames"
+
+
 def test_a_file_that_changed_since_it_was_identified_is_not_measured(tmp_path: Path) -> None:
     path = videos.write_video(tmp_path / "a.mp4", videos.numbered(num_frames=3))
     stale = task(path, spec("video_duration_filter"))

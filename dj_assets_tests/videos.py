@@ -116,6 +116,19 @@ def cut_short(source: Path, target: Path, *, share: float = 0.5) -> Path:
     return target
 
 
+def blank_packet(source: Path, target: Path, *, index: int) -> Path:
+    """The same file with zeros for one of its video packets, as after a fault on a disk. The container needs places."""
+    import av
+
+    with av.open(str(source)) as reader:
+        packets = [packet for packet in reader.demux(reader.streams.video[0]) if packet.size]
+        begin, size = packets[index].pos, packets[index].size
+    data = bytearray(source.read_bytes())
+    data[begin : begin + size] = bytes(size)
+    target.write_bytes(data)
+    return target
+
+
 def decompression_bomb(path: Path) -> Path:
     """A few dozen KB that decode to one picture of 16384 x 8192 (width x height)."""
     import av

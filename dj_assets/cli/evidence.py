@@ -144,10 +144,10 @@ def _of_step(plan: Plan, step: Step, found: Asked, folder: Path) -> tuple[int, l
     facts = found.facts.get(step.key, ())
     if not facts:
         why = f"not measured: dj-assets process {plan.recipe.file} does, if its dataset lists the video"
-        return UNDECIDED, [(step.key, "none", step.bounds_text, why)]
+        return UNDECIDED, [(step.key, "none", step.keeps, why)]
     does = {True: "passes", False: "fails", None: "undecided"}[passes(step, facts)]
     numbers = ", ".join(f"{fact.value:.6g}" if fact.value is not None else f"none: {fact.status}" for fact in facts)
-    head = (step.key, numbers, f"{step.bounds_text or 'everything'}: {does}")
+    head = (step.key, numbers, f"{step.keeps}: {does}")
     if any(fact.value is None for fact in facts):
         return UNDECIDED, [(*head, "; ".join(fact.reason for fact in facts if fact.reason))]
     if step.operator.plan is None:

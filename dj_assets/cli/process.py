@@ -117,7 +117,7 @@ def _verdict_rows(plan: Plan, report: RunReport) -> Iterator[tuple[str, str, str
     yield "kept", str(summary.kept), ""
     for step in plan.steps:
         if summary.dropped.get(step.key):
-            yield "dropped", str(summary.dropped[step.key]), f"{step.key}: not {step.bounds_text}"
+            yield "dropped", str(summary.dropped[step.key]), f"{step.key}: not {step.keeps}"
     for status, count in summary.undecided.items():
         yield "undecided", str(count), status
 

@@ -43,7 +43,7 @@ def _step_cells(step: Step) -> tuple[str, ...]:
         f"{step.operator.compute} (on {step.device})" if step.operator.compute == "gpu" else step.operator.compute
     )
     any_or_all = f" ({step.any_or_all} of the videos)" if step.any_or_all != step.operator.any_or_all_default else ""
-    keeps = (step.bounds_text or "everything") + any_or_all
+    keeps = step.keeps + any_or_all
     return str(step.number), step.key, computed_on, changed_params(step), keeps, step.measure_id
 
 

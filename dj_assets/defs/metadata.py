@@ -116,12 +116,12 @@ def step_description(plan: Plan, step: Step) -> str:
     """The operator's summary, and the step as the recipe spells it."""
     source = source_of(plan, step)
     given = yaml.safe_dump([{source.operator: dict(source.options) or None}], allow_unicode=True, sort_keys=False)
-    return f"{step.operator.summary}\n\n```yaml\n{given}```\n\nKeeps: {step.bounds_text or 'everything'}."
+    return f"{step.operator.summary}\n\n```yaml\n{given}```\n\nKeeps: {step.keeps}."
 
 
 def filtered_description(plan: Plan) -> str:
     """The bounds of all steps, in recipe order."""
-    lines = [f"{step.number}. `{step.key}`: {step.bounds_text}" for step in plan.steps]
+    lines = [f"{step.number}. `{step.key}`: {step.keeps}" for step in plan.steps]
     return "\n".join(
         [
             "One verdict per sample, *kept*, *dropped* by a named step or *undecided* for a stated reason, "
@@ -351,7 +351,7 @@ def verdict_table(plan: Plan, summary: Summary) -> str:
     lines = ["| outcome | because of | samples |", "|---|---|---:|", f"| kept | | {summary.kept} |"]
     for step in plan.steps:
         if summary.dropped.get(step.key):
-            lines.append(f"| dropped | {step.key}: {_cell(step.bounds_text)} | {summary.dropped[step.key]} |")
+            lines.append(f"| dropped | {step.key}: {_cell(step.keeps)} | {summary.dropped[step.key]} |")
     for status, count in summary.undecided.items():
         if count:
             lines.append(f"| undecided | {status} | {count} |")

@@ -530,7 +530,7 @@ def _number(step: StepColumns, rows: slice, range_: StatRange, standing: Standin
         field=step.step.video_key,
         stat=range_.stat,
         values=values,
-        bound=str(range_),
+        bound=range_.in_words or "everything",
         margin=nearest,
     )
 

@@ -92,7 +92,7 @@ def changes(old: Plan, new: Plan) -> tuple[Change, ...]:
 
 
 def _keeps(step: Step) -> str:
-    return f"keeps {step.bounds_text or 'everything'} in {step.any_or_all} of the videos"
+    return f"keeps {step.keeps} in {step.any_or_all} of the videos"
 
 
 def _moved(old: Plan, pairs: Sequence[Pair]) -> set[str]:
@@ -145,7 +145,7 @@ def _of_bounds(old: Step, new: Step) -> Iterator[Change]:
     for range_ in new.ranges:
         was = before.get(range_.stat)
         if was is None:
-            yield Change("bounds", new.key, range_.stat, "none", str(range_))
+            yield Change("bounds", new.key, range_.stat, "none", range_.in_words or "everything")
             continue
         for side, a, b in (("min", was.low, range_.low), ("max", was.high, range_.high)):
             if a != b:

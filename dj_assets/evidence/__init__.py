@@ -180,7 +180,7 @@ def _number_text(cell: Cell) -> str:
     if cell.step is None:
         return ""
     number = f"{cell.fact.value:.5g}" if cell.fact is not None and cell.fact.value is not None else "no number"
-    return f"{number}, keeps {cell.step.bounds_text or 'everything'}"
+    return f"{number}, keeps {cell.step.keeps}"
 
 
 def _name(video: Video | None, sample_id: str) -> str:
@@ -208,7 +208,7 @@ def title_of(step: Step, fact: Fact, outcome: str) -> str:
     """`video_motion_score = 1.8693   keeps video_motion_score >= 2   dropped`."""
     names = dict(zip((stat.name for stat in step.operator.stats), step.stat_names, strict=True))
     value = f"{fact.value:.6g}" if fact.value is not None else f"none: {fact.status}"
-    return f"{names.get(fact.stat, fact.stat)} = {value}   keeps {step.bounds_text or 'everything'}   {outcome}"
+    return f"{names.get(fact.stat, fact.stat)} = {value}   keeps {step.keeps}   {outcome}"
 
 
 def write_evidence(exhibits: Sequence[Exhibit], plan: Plan, *, roots: Sequence[Path], folder: Path) -> list[Drawn]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from dj_assets.errors import Unreadable
+from dj_assets.errors import MediaError, Unreadable
 from dj_assets.evidence import canvas
 from dj_assets.evidence.canvas import FAINT, GAP, INK, OUTCOMES, SHADE, Line, Picture
-from dj_assets.frames import FramePlan, Look, Size, VideoInfo
+from dj_assets.frames import FramePlan, Look, Size, VideoInfo, Windows
 from dj_assets.operators._contract import Operator, Panel, Params, View, mean
 from dj_assets.plan import StatRange
 from dj_assets.plots import curve
@@ -36,6 +38,12 @@ MAX_PREVIEW_FRAMES = 24
 PREVIEW_TILE = Size(240, 320)
 PREVIEW_MILLISECONDS = 250
 MAX_PREVIEW_BYTES = 1_000_000
+
+SCORE_ROUNDING = 1e-3
+"""Relative difference from the stored score up to which a window is taken for the one that was scored."""
+
+LEAST_SCORE = 1e-6
+"""Scores that are both below it, of still pictures, are the same."""
 
 CELL = Size(180, 320)
 """The picture of one cell of a contact sheet."""
@@ -75,10 +83,8 @@ def draw_sheet(task: Task, shown: Shown) -> bytes:
     if opened.operator.plan is None:
         frame = _thumbnail(task, Size(2 * TILE.height, 2 * TILE.width))
         return canvas.jpeg(canvas.framed(canvas.below([canvas.strip([*head, facts], width), frame], gap=GAP)))
-    plan = opened.plan(shown)
-    numbers = evenly(len(plan.windows), MAX_WINDOWS)
-    box = _tile(opened.shape(plan))
-    drawn = opened.draw(plan, numbers, shown.window_details, box)
+    box = _tile(opened.shape(opened.plan(shown)))
+    plan, numbers, drawn = opened.drawn(shown, lambda count: evenly(count, MAX_WINDOWS), box)
     cards = [
         _card(panels, _caption(plan, opened.info, number, shown), box)
         for number, panels in zip(numbers, drawn, strict=True)
@@ -153,9 +159,7 @@ def draw_preview(task: Task) -> bytes:
     Raises `MediaError`.
     """
     opened = _Opened(task)
-    plan = opened.plan(Shown(""))
-    numbers = evenly(len(plan.windows), MAX_PREVIEW_FRAMES)
-    drawn = opened.draw(plan, numbers, (), PREVIEW_TILE)
+    plan, numbers, drawn = opened.drawn(Shown(""), lambda count: evenly(count, MAX_PREVIEW_FRAMES), PREVIEW_TILE)
     count = opened.operator.preview_panels or 1
     frames = [canvas.beside([panel.picture for panel in panels[:count]], gap=2) for panels in drawn]
     seconds = [float(opened.info.pts_seconds[plan.windows[number, 0]]) for number in numbers]
@@ -204,11 +208,10 @@ def draw_cell(task: Task, shown: Shown) -> Picture:
     opened = _Opened(task)
     if opened.operator.plan is None:
         return canvas.centred(_thumbnail(task, CELL), CELL)
-    plan = opened.plan(shown)
     number = int(np.argmax(shown.window_values))
     count = max(1, opened.operator.preview_panels)
     half = Size(CELL.height, (CELL.width - 2 * (count - 1)) // count)
-    [panels] = opened.draw(plan, [number], shown.window_details, half)
+    [panels] = opened.drawn(shown, lambda count: [number], half).panels
     return canvas.centred(canvas.beside([panel.picture for panel in panels[:count]], gap=2), CELL)
 
 
@@ -245,6 +248,14 @@ def _cell(cell: DrawnCell) -> Picture:
 
 
 # --- decoding
+
+
+class _DrawnWindows(NamedTuple):
+    """numbers: of the plan's windows that were drawn. panels: of each."""
+
+    plan: FramePlan
+    numbers: Sequence[int]
+    panels: list[tuple[Panel, ...]]
 
 
 class _Opened:
@@ -286,24 +297,61 @@ class _Opened:
         return self.operator.plan(self.info, self.params)  # type: ignore[misc]  # the caller has looked
 
     def _count_frames(self) -> None:
-        """Some streams hold packets that show nothing; measuring counts their frames then, and so does this."""
+        """Take the frames that decode for those that are there, as measuring does where packets show nothing."""
         from dj_assets.video.probe import Scan, open_video, rescan_by_decoding
 
         with open_video(self.task.path, roots=self.task.roots, limits=self.task.limits) as video:
             scan = rescan_by_decoding(video)
         self.scan = Scan(replace(scan.info, rotation_degrees=self.info.rotation_degrees), scan.ticks)
 
-    def draw(
-        self, plan: FramePlan, numbers: Sequence[int], details: Sequence[str], box: Size
-    ) -> list[tuple[Panel, ...]]:
-        """The panels of some windows. details: of all windows, or empty. Raises `MediaError`."""
+    def drawn(self, shown: Shown, choose: Callable[[int], Sequence[int]], box: Size) -> _DrawnWindows:
+        """The windows that `choose` picks by their count, drawn. Raises `MediaError`.
+
+        Where frames do not decode, measuring counts those that do and plans anew for all measures of its pass. So does
+        this: where a shown frame is missing, and where the last shown window does not score as stored.
+        """
         from dj_assets.video.decode import FramesMissing
 
-        draw = self.operator.draw or _plain
         try:
-            return draw(self._views(plan, numbers, details, box, skip_between=True), self.params)
+            found, is_as_stored = self._drawn(shown, choose, box)
+        except FramesMissing:
+            self._count_frames()
+            return self._drawn(shown, choose, box)[0]
+        if is_as_stored:
+            return found
+        scan = self.scan
+        with contextlib.suppress(MediaError):
+            self._count_frames()
+            counted, is_as_stored = self._drawn(shown, choose, box)
+            if is_as_stored:
+                return counted
+        self.scan = scan  # it is not the frames; another build of OpenCV, say
+        return found
+
+    def _drawn(self, shown: Shown, choose: Callable[[int], Sequence[int]], box: Size) -> tuple[_DrawnWindows, bool]:
+        """What is drawn by the present count of frames, and whether the last of it scores as stored."""
+        from dj_assets.video.decode import FramesMissing
+
+        plan = self.plan(shown)
+        numbers = choose(len(plan.windows))
+        draw = self.operator.draw or _plain
+        details = shown.window_details
+        seen = _Last()
+        try:
+            panels = draw(seen.of(self._views(plan, numbers, details, box, skip_between=True)), self.params)
         except FramesMissing:  # its key frames are not what they seem
-            return draw(self._views(plan, numbers, details, box, skip_between=False), self.params)
+            panels = draw(seen.of(self._views(plan, numbers, details, box, skip_between=False)), self.params)
+        return _DrawnWindows(plan, numbers, panels), self._scores_as_stored(plan, numbers[-1], seen.view, shown)
+
+    def _scores_as_stored(self, plan: FramePlan, number: int, view: View | None, shown: Shown) -> bool:
+        """Whether a window's score is the stored one. Of operators with a model it is taken for that: they are slow."""
+        if self.operator.compute != "cpu" or not shown.window_values or view is None:
+            return True
+        frames = plan.windows[[number]]
+        windows = Windows(view.seen[None], frames, self.info.pts_seconds[frames], plan.look)
+        model = self.operator.load(self.params, self.task.specs[0].device)
+        score = self.operator.score(windows, self.params, model).values[0]  # type: ignore[misc]  # it has a plan
+        return math.isclose(score, shown.window_values[number], rel_tol=SCORE_ROUNDING, abs_tol=LEAST_SCORE)
 
     def shape(self, plan: FramePlan) -> Size:
         """Size of its pictures as the plan turns them."""
@@ -334,6 +382,17 @@ class _Opened:
                         tuple(scored.pts_seconds[0].tolist()),
                         details[next(number)] if details else "",
                     )
+
+
+class _Last:
+    """Lets views pass and keeps the last one."""
+
+    def __init__(self) -> None:
+        self.view: View | None = None
+
+    def of(self, views: Iterable[View]) -> Iterator[View]:
+        for self.view in views:
+            yield self.view
 
 
 def _plain(views: Any, params: Params) -> list[tuple[Panel, ...]]:

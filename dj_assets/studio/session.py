@@ -14,7 +14,7 @@ import numpy.typing as npt
 from dj_assets.columns import FAILS, OK, PASSES, STATUS_NAMES, UNKNOWN, Codes, Columns, StepColumns
 from dj_assets.errors import DjAssetsError
 from dj_assets.operators._contract import Bound
-from dj_assets.plan import Plan, Step
+from dj_assets.plan import Plan, Step, in_words
 from dj_assets.samples import Sample
 from dj_assets.store import bulk, labels
 from dj_assets.store.store import Store
@@ -415,7 +415,7 @@ class Session:
                 {
                     "step": step.key,
                     "answer": ("passes", "unknown", "fails")[code],
-                    "bounds": " and ".join(str(range_) for range_ in ranges_under(step, state.steps[step.key])),
+                    "bounds": in_words(ranges_under(step, state.steps[step.key])),
                     "draws": step.operator.draw is not None,
                     "previews": step.operator.preview_panels > 0,
                     "videos": [

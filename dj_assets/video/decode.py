@@ -115,7 +115,7 @@ def _indexed(video: OpenVideo, scan: Scan) -> Iterator[tuple[int, Any]]:
 def _near_key_frames(video: OpenVideo, scan: Scan, wanted: npt.NDArray[np.int64]) -> Iterator[tuple[int, Any]]:
     """Decoded frames with their index, of those stretches alone that begin at a key frame and have a wanted frame.
 
-    Ends early where a seek lands behind what is wanted; the caller finds frames missing then.
+    Ends early where a seek lands behind what is wanted or on no key frame; the caller finds frames missing then.
     """
     keys = scan.info.keyframes
     if scan.ticks is None or not len(keys):
@@ -124,11 +124,25 @@ def _near_key_frames(video: OpenVideo, scan: Scan, wanted: npt.NDArray[np.int64]
     starts = keys[np.maximum(np.searchsorted(keys, wanted, side="right") - 1, 0)]
     for start in np.unique(starts).tolist():
         last = int(wanted[starts == start][-1])
-        video.container.seek(int(scan.ticks[start]), stream=video.stream)
+        tick = int(scan.ticks[start])
+        if not _lands_on_key_frame(video, tick):
+            return
+        video.container.seek(tick, stream=video.stream)
         for index, frame in _indexed(video, scan):
             yield index, frame
             if index >= last:
                 break
+
+
+def _lands_on_key_frame(video: OpenVideo, tick: int) -> bool:
+    """Whether reading goes on at a key frame, not after the tick, once that was sought.
+
+    MPEG-TS has no index: a seek may land on any packet, and MPEG-4 Part 2 decodes from there to broken pictures.
+    """
+    video.container.seek(tick, stream=video.stream)
+    packets = (packet for packet in video.container.demux(video.stream) if packet.size and not packet.is_discard)
+    landed = next(packets, None)
+    return landed is not None and landed.is_keyframe and landed.pts is not None and landed.pts <= tick
 
 
 def frame_near(video: OpenVideo, share: float) -> npt.NDArray[np.uint8]:
@@ -182,7 +196,10 @@ class _WindowBuilder:
         return index in self._frames
 
     def add(self, index: int, pixels: npt.NDArray[np.uint8], path: str) -> Iterator[Windows]:
-        """Take one wanted frame; yield batches that became full."""
+        """Take one wanted frame; yield batches that became full.
+
+        Raises `FramesMissing` where a frame before it never came, and `Unreadable` where the picture size changes.
+        """
         if self.held or self.ready:
             shape = next(iter(self.held.values())).shape if self.held else self.ready[0].shape[1:]
             if shape != pixels.shape:
@@ -195,7 +212,15 @@ class _WindowBuilder:
         self.held[index] = pixels
         windows = self.plan.windows
         while self.next_window < len(windows) and windows[self.next_window, -1] <= index:
-            self.ready.append(np.stack([self.held[int(frame)] for frame in windows[self.next_window]]))
+            wanted = windows[self.next_window].tolist()
+            lost = [frame for frame in wanted if frame not in self.held]
+            if lost:
+                raise FramesMissing(
+                    f"{path}: frame {lost[0]} does not decode",
+                    allowed="a video whose sampled frames decode",
+                    try_="fetch it again, or re-encode it",
+                )
+            self.ready.append(np.stack([self.held[frame] for frame in wanted]))
             self.next_window += 1
             if sum(window.nbytes for window in self.ready) >= self.batch_bytes:
                 yield self._batch()
