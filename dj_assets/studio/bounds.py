@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -12,10 +11,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from dj_assets.errors import DjAssetsError
-from dj_assets.operators._contract import Bound
+from dj_assets.operators._contract import MAX_INT, Bound
 from dj_assets.plan import Plan, StatRange, Step
 
-NO_LIMIT = float(sys.maxsize)
+NO_LIMIT = MAX_INT
 """Operators spell "no limit" as the largest number there is, whole or float; on the page it is an empty field."""
 
 
