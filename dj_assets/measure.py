@@ -141,9 +141,10 @@ def measure_pass(
     for step in steps:
         store.describe_measure(info_of(step))
     tasks = list(_tasks(steps, samples, known, in_play, roots, limits))
+    pool = _pool_spec(pass_, steps, workers, limits)
+    tasks = [replace(task, threads=_threads(pool, len(tasks))) for task in tasks]
     unprobed = store.without_probe({task.content_hash for task in tasks})
     run = _Run(store, provenance, _Meter(pass_.compute, len(tasks), progress), unprobed)
-    pool = _pool_spec(pass_, steps, workers, limits)
     run.take(measure_tasks(tasks, pool=pool, timeout_seconds=limits.timeout_seconds), steps)
     faults: dict[str, Exception] = {
         step.key: OperatorFault(run.bugs[step.measure_id]) for step in steps if step.measure_id in run.bugs
@@ -243,6 +244,13 @@ def _pool_spec(pass_: Pass, steps: Sequence[Step], workers: int, limits: Limits)
         threads=max(1, cores // max(1, workers)),
         models=models,
     )
+
+
+def _threads(pool: PoolSpec, num_tasks: int) -> int:
+    """For one video: the model's own; else what is left of the cores where there are fewer videos than workers."""
+    if pool.models:
+        return pool.threads
+    return max(1, min(pool.workers, os.cpu_count() or 1) // max(1, num_tasks))
 
 
 class _Meter:

@@ -22,9 +22,9 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,6 +33,9 @@ from dj_assets.errors import Crashed, DjAssetsError, MediaError, Status, TimedOu
 from dj_assets.frames import FramePlan, VideoInfo
 from dj_assets.operators._contract import Device, Operator, Params
 from dj_assets.video.safe_open import MediaLimits
+
+if TYPE_CHECKING:
+    from dj_assets.video.probe import OpenVideo, Scan
 
 EXIT_OUT_OF_MEMORY = 87
 WATCHDOG_SECONDS = 0.05
@@ -50,7 +53,10 @@ class MeasureSpec:
 
 @dataclass(frozen=True)
 class Task:
-    """One video and what to measure in it. num_bytes and modified_ns: as when it was identified."""
+    """One video and what to measure in it. num_bytes and modified_ns: as when it was identified.
+
+    threads: for its decoder and OpenCV; 1 where other workers have work of their own.
+    """
 
     path: str
     content_hash: str
@@ -59,6 +65,7 @@ class Task:
     roots: tuple[Path, ...]
     specs: tuple[MeasureSpec, ...]
     limits: MediaLimits
+    threads: int = 1
 
 
 @dataclass(frozen=True)
@@ -314,6 +321,7 @@ def measure_task(task: Task) -> Outcome:
     A `MediaError` becomes the status of the measures that it concerns; a fault of one operator becomes its `bug`.
     """
     started = time.perf_counter()
+    _use_threads(task.threads)
     run = _VideoRun(task)
     try:
         run.measure()
@@ -323,6 +331,13 @@ def measure_task(task: Task) -> Outcome:
         run.fail_rest(_death(task.path, EXIT_OUT_OF_MEMORY, 0))
     seconds = time.perf_counter() - started
     return Outcome(task, tuple(run.measured()), run.probed, frames=run.frames, seconds=seconds, peak_mb=peak_mb())
+
+
+def _use_threads(count: int) -> None:
+    import cv2
+
+    if cv2.getNumThreads() != count:
+        cv2.setNumThreads(count)
 
 
 class _VideoRun:
@@ -364,24 +379,26 @@ class _VideoRun:
         return None
 
     def measure(self) -> None:
-        from dj_assets.video.probe import open_video, probe
+        from dj_assets.video.probe import probe
+
+        with self._open() as video:
+            check_unchanged(self.task)
+            on_frames = [spec for spec in self.task.specs if resolve(spec)[0].read is None]
+            started = time.perf_counter()
+            scan = probe(video, hold=bool(on_frames))
+            self.decode_seconds += time.perf_counter() - started
+            self.probed = probe_record(scan.info)
+            for spec in self.task.specs:
+                if spec not in on_frames:
+                    self._read_header(spec, *resolve(spec), scan.info)
+            if on_frames:
+                self._measure_frames(on_frames, video, scan)
+
+    def _open(self) -> contextlib.AbstractContextManager[OpenVideo]:
+        from dj_assets.video.probe import open_video
 
         task = self.task
-        with open_video(task.path, roots=task.roots, limits=task.limits) as video:
-            check_unchanged(task)
-            started = time.perf_counter()
-            scan = probe(video)
-            self.decode_seconds += time.perf_counter() - started
-        self.probed = probe_record(scan.info)
-        on_frames: list[MeasureSpec] = []
-        for spec in task.specs:
-            operator, params = resolve(spec)
-            if operator.read is None:
-                on_frames.append(spec)
-            else:
-                self._read_header(spec, operator, params, scan.info)
-        if on_frames:
-            self._measure_frames(on_frames, scan)
+        return open_video(task.path, roots=task.roots, limits=task.limits, threads=task.threads)
 
     def _read_header(self, spec: MeasureSpec, operator: Operator, params: Params, info: VideoInfo) -> None:
         started = time.perf_counter()
@@ -392,54 +409,50 @@ class _VideoRun:
                 spec.measure_id, values=values, window_values=values, cost_seconds=cost
             )
 
-    def _measure_frames(self, specs: Sequence[MeasureSpec], scan: Any) -> None:
-        from dj_assets.video.decode import FramesMissing
-        from dj_assets.video.probe import open_video, rescan_by_decoding
+    def _measure_frames(self, specs: Sequence[MeasureSpec], video: OpenVideo, scan: Scan) -> None:
+        from dj_assets.video.decode import FramesMissing, is_planned, with_rotation
+        from dj_assets.video.probe import rescan_by_decoding
 
-        task = self.task
+        started = time.perf_counter()
+        scan = with_rotation(video, scan)
+        self.decode_seconds += time.perf_counter() - started
+        if is_planned(video, scan):
+            with contextlib.suppress(FramesMissing):
+                return self._decode_and_score(specs, video, scan)
+            # Its key packets are not what they seem; all packets in order tell more.
         try:
-            self._decode_and_score(specs, scan)
+            self._decode_and_score(self._left(specs), video, scan, linear=True)
         except FramesMissing:
             # Some streams hold packets that show nothing, so the packet count is not the frame count. Count frames.
-            with open_video(task.path, roots=task.roots, limits=task.limits) as video:
-                rescan = rescan_by_decoding(video)
-            if rescan.info.num_frames_from_scan == scan.info.num_frames_from_scan:
-                raise
-            left = [spec for spec in specs if spec.measure_id not in self.done]
-            self._decode_and_score(left, rescan)
+            with self._open() as again:
+                rescan = rescan_by_decoding(again)
+                if rescan.info.num_frames_from_scan == scan.info.num_frames_from_scan:
+                    raise
+                info = replace(rescan.info, rotation_degrees=scan.info.rotation_degrees)
+                self._decode_and_score(self._left(specs), again, replace(rescan, info=info), linear=True)
 
-    def _decode_and_score(self, specs: Sequence[MeasureSpec], scan: Any) -> None:
-        from dj_assets.video.decode import decode_windows
-        from dj_assets.video.probe import open_video
+    def _left(self, specs: Sequence[MeasureSpec]) -> list[MeasureSpec]:
+        return [spec for spec in specs if spec.measure_id not in self.done]
 
-        task = self.task
-        info = self._with_rotation(scan)
-        scan = type(scan)(info, scan.ticks)
-        planned = list(self._plans(specs, info))
+    def _decode_and_score(
+        self, specs: Sequence[MeasureSpec], video: OpenVideo, scan: Scan, *, linear: bool = False
+    ) -> None:
+        from dj_assets.video.decode import decode_windows, wanted_frames
+
+        planned = list(self._plans(specs, scan.info))
         scores: dict[str, list[Any]] = {spec.measure_id: [] for spec, _ in planned}
-        with open_video(task.path, roots=task.roots, limits=task.limits) as video:
-            started = time.perf_counter()
-            for number, windows in decode_windows(video, scan, [plan for _, plan in planned]):
-                self.decode_seconds += time.perf_counter() - started
-                spec = planned[number][0]
-                if spec.measure_id not in self.done:
-                    self._score(spec, windows, scores[spec.measure_id])
-                started = time.perf_counter()
+        started = time.perf_counter()
+        for number, windows in decode_windows(video, scan, [plan for _, plan in planned], linear=linear):
             self.decode_seconds += time.perf_counter() - started
-        if planned:
-            self.frames = len(np.unique(np.concatenate([plan.frames for _, plan in planned])))
+            spec = planned[number][0]
+            if spec.measure_id not in self.done:
+                self._score(spec, windows, scores[spec.measure_id])
+            started = time.perf_counter()
+        self.decode_seconds += time.perf_counter() - started
+        self.frames = max(self.frames, len(wanted_frames([plan for _, plan in planned])))
         for spec, _ in planned:
             if spec.measure_id not in self.done:
                 self._reduce(spec, scores[spec.measure_id], len(planned))
-
-    def _with_rotation(self, scan: Any) -> VideoInfo:
-        from dj_assets.video.probe import decoded_frames, open_video, with_rotation
-
-        task = self.task
-        with open_video(task.path, roots=task.roots, limits=task.limits) as video:
-            for frame in decoded_frames(video):
-                return with_rotation(scan, frame)
-        return scan.info
 
     def _plans(self, specs: Sequence[MeasureSpec], info: VideoInfo) -> Iterator[tuple[MeasureSpec, FramePlan]]:
         for spec in specs:

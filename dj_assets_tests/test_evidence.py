@@ -100,7 +100,7 @@ def test_a_turned_video_is_drawn_as_its_operator_saw_it(tmp_path: Path) -> None:
     shape = opened.shape(opened.plan(Shown("")))
     assert shape == Size(128, 96), "motion is scored on what players show"
     assert worker._Opened(task(path, spec(OCR))).shape(opened.operator.plan(opened.info, opened.params)) == shape
-    views = list(opened._views(opened.plan(Shown("")), [0], (), Size(64, 64), skip_between=True))
+    views = list(opened._views(opened.plan(Shown("")), [0], (), Size(64, 64), linear=False))
     assert views[0].seen.shape == (2, 128, 96) and views[0].pictures.shape == (2, 64, 48, 3)
 
 
@@ -122,21 +122,21 @@ def test_only_frames_that_are_shown_are_turned_into_pictures(tmp_path: Path, mon
     frames = [np.full((64, 64, 3), 4 * k, dtype=np.uint8) for k in range(60)]
     path = videos.write_video(tmp_path / "a.mp4", frames, lossless=True, options={"g": "10", "keyint_min": "10"})
     pictured, came = [], []
-    real_picture, real_indexed = decode.picture, decode._indexed
+    real_converted, real_indexed = decode.PictureReader.converted, decode._indexed
 
-    def picture(frame: Any, *rest: Any) -> Any:
+    def converted(reader: Any, frame: Any, *rest: Any) -> Any:
         pictured.append(frame.pts)
-        return real_picture(frame, *rest)
+        return real_converted(reader, frame, *rest)
 
     def indexed(*arguments: Any) -> Iterator[tuple[int, Any]]:
         for index, frame in real_indexed(*arguments):
             came.append(index)
             yield index, frame
 
-    monkeypatch.setattr(decode, "picture", picture)
+    monkeypatch.setattr(decode.PictureReader, "converted", converted)
     monkeypatch.setattr(decode, "_indexed", indexed)
     draw_sheet(task(path, spec(OCR)), Shown("t", 0.0, (0.0,) * 3))
-    assert len(pictured) == 2 * 3, "each of three frames as it was scored, and as it is shown"
+    assert len(pictured) == 3, "each of three frames once, for scoring and for showing"
     assert 0 in came and 30 in came and 59 in came
     assert len(came) <= 1 + 1 + 10, "the first; a key frame; and the stretch before the last"
 

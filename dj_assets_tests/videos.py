@@ -14,6 +14,21 @@ import numpy.typing as npt
 
 Picture = npt.NDArray[np.uint8]
 
+CODECS = {
+    "h264": ("libx264", ".mp4", {"bf": "3"}),
+    "h264_no_b": ("libx264", ".mp4", {"bf": "0"}),
+    "h264_pyramid_ts": ("libx264", ".ts", {"bf": "3", "x264-params": "b-pyramid=normal:open-gop=1"}),
+    "h264_intra_refresh": ("libx264", ".ts", {"x264-params": "intra-refresh=1"}),
+    "hevc": ("libx265", ".mp4", {"x265-params": "log-level=none"}),
+    "hevc_ts": ("libx265", ".ts", {"x265-params": "log-level=none:temporal-layers=3:bframes=4"}),
+    "vp8": ("libvpx", ".webm", {"cpu-used": "8", "deadline": "realtime"}),
+    "vp9": ("libvpx-vp9", ".webm", {"cpu-used": "8", "lag-in-frames": "16", "auto-alt-ref": "1"}),
+    "av1": ("libsvtav1", ".mkv", {"preset": "12"}),
+    "mpeg4": ("mpeg4", ".avi", {"bf": "2"}),
+    "mpeg2": ("mpeg2video", ".mpg", {"bf": "2"}),
+}
+"""name -> encoder, suffix of the container, options: what a decoder may be given."""
+
 LOSSLESS = {"libx264": {"qp": "0", "preset": "ultrafast"}, "libvpx-vp9": {"lossless": "1", "cpu-used": "8"}}
 
 

@@ -262,7 +262,8 @@ class _Opened:
     """A video with its one measure: what it is, which frames that wants, and what its operator draws of them."""
 
     def __init__(self, task: Task) -> None:
-        from dj_assets.video.probe import Scan, decoded_frames, open_video, probe, with_rotation
+        from dj_assets.video.decode import with_rotation
+        from dj_assets.video.probe import open_video, probe
 
         self.task = task
         self.operator: Operator
@@ -270,10 +271,7 @@ class _Opened:
         self.operator, self.params = resolve(task.specs[0])
         with open_video(task.path, roots=task.roots, limits=task.limits) as video:
             check_unchanged(task)
-            scan = probe(video)
-        with open_video(task.path, roots=task.roots, limits=task.limits) as video:
-            frame = next(decoded_frames(video), None)
-            self.scan = scan if frame is None else Scan(with_rotation(scan, frame), scan.ticks)
+            self.scan = with_rotation(video, probe(video, hold=True))
 
     @property
     def info(self) -> VideoInfo:
@@ -338,9 +336,9 @@ class _Opened:
         details = shown.window_details
         seen = _Last()
         try:
-            panels = draw(seen.of(self._views(plan, numbers, details, box, skip_between=True)), self.params)
+            panels = draw(seen.of(self._views(plan, numbers, details, box, linear=False)), self.params)
         except FramesMissing:  # its key frames are not what they seem
-            panels = draw(seen.of(self._views(plan, numbers, details, box, skip_between=False)), self.params)
+            panels = draw(seen.of(self._views(plan, numbers, details, box, linear=True)), self.params)
         return _DrawnWindows(plan, numbers, panels), self._scores_as_stored(plan, numbers[-1], seen.view, shown)
 
     def _scores_as_stored(self, plan: FramePlan, number: int, view: View | None, shown: Shown) -> bool:
@@ -358,7 +356,7 @@ class _Opened:
         return self.info.displayed_size if plan.look.apply_rotation else self.info.size
 
     def _views(
-        self, plan: FramePlan, numbers: Sequence[int], details: Sequence[str], box: Size, *, skip_between: bool
+        self, plan: FramePlan, numbers: Sequence[int], details: Sequence[str], box: Size, *, linear: bool
     ) -> Iterator[View]:
         from dj_assets.video.decode import decode_windows
         from dj_assets.video.probe import open_video
@@ -370,9 +368,7 @@ class _Opened:
         number = iter(numbers)
         with open_video(self.task.path, roots=self.task.roots, limits=self.task.limits) as video:
             # Batches of one window: no more than one view lies in memory.
-            for which, windows in decode_windows(
-                video, self.scan, [seen, shown], batch_bytes=1, skip_between=skip_between
-            ):
+            for which, windows in decode_windows(video, self.scan, [seen, shown], batch_bytes=1, linear=linear):
                 waiting[which].append(windows)
                 while waiting[0] and waiting[1]:
                     scored, pictures = waiting[0].popleft(), waiting[1].popleft()

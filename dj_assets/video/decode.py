@@ -7,20 +7,27 @@ by the widest window and one batch per plan, whatever the video's length.
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import av.error
 import numpy as np
 import numpy.typing as npt
+from av.video.reformatter import VideoReformatter
 
 from dj_assets.errors import Unreadable
 from dj_assets.frames import FramePlan, Look, Windows
-from dj_assets.video.probe import OpenVideo, Scan, decoded_frames
+from dj_assets.video.bitstream import IsDisposable, begins_decoding, disposable_test
+from dj_assets.video.decode_plan import JUMPABLE_CODECS, DecodePlan, plan_packets
+from dj_assets.video.probe import OpenVideo, Scan, decoded, decoded_frames
 
 BATCH_BYTES = 64 * 2**20
 """Pictures handed over at once. Large enough to fill a model's batch, small beside a worker's memory."""
 
+SEEK_PACKETS = 256
+"""Gaps of at least so many packets are sought over: reading past one costs some 20 µs, a seek some milliseconds."""
 
 MICROSECONDS = 1_000_000
 """In a second; FFmpeg's unit for a container's times."""
@@ -36,33 +43,30 @@ def decode_windows(
     plans: Sequence[FramePlan],
     *,
     batch_bytes: int = BATCH_BYTES,
-    skip_between: bool = False,
+    linear: bool = False,
 ) -> Iterator[tuple[int, Windows]]:
     """Decode once, in order; yield (plan number, batch of its windows) as batches fill.
 
-    The windows of one plan come in its order. skip_between: go from key frame to key frame where nothing between is
-    wanted, which is quick for a few frames of a long video, and slow for many. Raises `FramesMissing` when the stream
-    ends before every wanted frame has come (with `skip_between`, also where its key frames are not what they seem), and
-    `Unreadable` when the picture size changes on the way.
+    The windows of one plan come in its order. Packets that no wanted picture needs are not decoded, unless `linear`:
+    then all are, up to the last wanted one. Raises `FramesMissing` when not every wanted frame has come (without
+    `linear`, also where the stream's key packets are not what they seem), and `Unreadable` when the picture size
+    changes on the way.
     """
     builders = [_WindowBuilder(plan, scan, batch_bytes) for plan in plans]
-    wanted = np.unique(np.concatenate([plan.frames for plan in plans])) if plans else np.zeros(0, dtype=np.int64)
+    wanted = wanted_frames(plans)
     missing = set(wanted.tolist())
     if missing:
         last = int(wanted[-1])
-        frames = _near_key_frames(video, scan, wanted) if skip_between else _indexed(video, scan)
-        for index, frame in frames:
+        reader = PictureReader(scan.info.rotation_degrees)
+        for index, frame in frames_of(video, scan, wanted, linear=linear):
             if index not in missing:
                 continue
             missing.discard(index)
-            pictures: dict[Look, npt.NDArray[np.uint8]] = {}
+            pictures = reader.of(frame)
             for number, builder in enumerate(builders):
                 if not builder.wants(index):
                     continue
-                look = builder.plan.look
-                if look not in pictures:
-                    pictures[look] = picture(frame, look, scan.info.rotation_degrees)
-                for windows in builder.add(index, pictures[look], video.path):
+                for windows in builder.add(index, pictures.seen_as(builder.plan.look), video.path):
                     yield number, windows
             if index >= last:
                 break
@@ -78,71 +82,199 @@ def decode_windows(
             yield number, windows
 
 
-def picture(frame: Any, look: Look, rotation_degrees: int = 0) -> npt.NDArray[np.uint8]:
-    """A decoded frame as an operator wants it: uint8 [H, W] for gray8, else [H, W, 3].
+def wanted_frames(plans: Sequence[FramePlan]) -> npt.NDArray[np.int64]:
+    """int64 [k]: every frame that some plan wants, strictly increasing."""
+    return np.unique(np.concatenate([plan.frames for plan in plans])) if plans else np.zeros(0, dtype=np.int64)
+
+
+def with_rotation(video: OpenVideo, scan: Scan) -> Scan:
+    """The scan with the turn that players apply, as the first frame that decodes has it."""
+    for frame in _decoded_from_start(video):
+        quarter_turns = round(getattr(frame, "rotation", 0) / 90) % 4
+        return replace(scan, info=replace(scan.info, rotation_degrees=90 * quarter_turns))
+    return scan
+
+
+class PictureReader:
+    """Decoded frames as operators want them.
 
     Goes through FFmpeg's bgr24 or rgb24 and OpenCV's area resize and grey, as Data-Juicer does, since other routes
-    to the same picture (the Y plane, say) move scores by percents.
+    to the same picture (the Y plane, say) move scores by percents. FFmpeg's tables for the conversion are made once for
+    a video: made for each frame they cost three times the conversion.
     """
-    base = "rgb24" if look.pixel_format == "rgb24" else "bgr24"
-    pixels = frame.to_ndarray(format=base)
-    if look.apply_rotation and rotation_degrees:
-        pixels = np.ascontiguousarray(np.rot90(pixels, rotation_degrees // 90))
-    if look.size is None and look.pixel_format != "gray8":
+
+    def __init__(self, rotation_degrees: int = 0) -> None:
+        self.rotation_degrees = rotation_degrees
+        self._converter = VideoReformatter()
+
+    def of(self, frame: Any) -> Pictures:
+        """One frame, to be seen in several ways."""
+        return Pictures(self, frame)
+
+    def converted(self, frame: Any, base: str) -> npt.NDArray[np.uint8]:
+        """uint8 [H, W, 3] in bgr24 or rgb24, not turned."""
+        pixels: Any = self._converter.reformat(frame, format=base, threads=1).to_ndarray()
         return pixels
-    import cv2
-
-    if look.size is not None and look.size != pixels.shape[:2]:
-        # OpenCV takes (width, height).
-        pixels = cv2.resize(pixels, (look.size.width, look.size.height), interpolation=cv2.INTER_AREA)
-    if look.pixel_format == "gray8":
-        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
-    return pixels
 
 
-def _indexed(video: OpenVideo, scan: Scan) -> Iterator[tuple[int, Any]]:
-    """Decoded frames with their index in the pts table; frames that the table does not know are left out."""
+class Pictures:
+    """One frame; every conversion of it is made once, whoever asks."""
+
+    def __init__(self, reader: PictureReader, frame: Any) -> None:
+        self._reader = reader
+        self._frame = frame
+        self._bases: dict[tuple[str, bool], npt.NDArray[np.uint8]] = {}
+        self._seen: dict[Look, npt.NDArray[np.uint8]] = {}
+
+    def seen_as(self, look: Look) -> npt.NDArray[np.uint8]:
+        """uint8 [H, W] for gray8, else [H, W, 3]. Not to be written to."""
+        if look not in self._seen:
+            self._seen[look] = self._made(look)
+        return self._seen[look]
+
+    def _made(self, look: Look) -> npt.NDArray[np.uint8]:
+        pixels = self._base("rgb24" if look.pixel_format == "rgb24" else "bgr24", look.apply_rotation)
+        if look.size is None and look.pixel_format != "gray8":
+            return pixels
+        import cv2
+
+        if look.size is not None and look.size != pixels.shape[:2]:
+            # OpenCV takes (width, height).
+            pixels = cv2.resize(pixels, (look.size.width, look.size.height), interpolation=cv2.INTER_AREA)
+        if look.pixel_format == "gray8":
+            pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
+        return pixels
+
+    def _base(self, pixel_format: str, apply_rotation: bool) -> npt.NDArray[np.uint8]:
+        turn = self._reader.rotation_degrees // 90 if apply_rotation else 0
+        key = (pixel_format, bool(turn))
+        if key not in self._bases:
+            if turn:
+                self._bases[key] = np.ascontiguousarray(np.rot90(self._base(pixel_format, False), turn))
+            else:
+                self._bases[key] = self._reader.converted(self._frame, pixel_format)
+        return self._bases[key]
+
+
+# --- which packets are decoded
+
+
+def frames_of(
+    video: OpenVideo, scan: Scan, wanted: npt.NDArray[np.int64], *, linear: bool = False
+) -> Iterator[tuple[int, Any]]:
+    """Decoded frames with their index in the pts table, the wanted ones among them; others as they come.
+
+    Ends early where the stream is not what its packets say; the caller finds frames missing then.
+    """
+    if scan.ticks is None or scan.packets is None:
+        yield from _indexed(scan, _decoded_from_start(video))
+        return
+    linear = linear or not is_planned(video, scan)
+    plan = plan_packets(scan.packets, wanted, linear=linear)
+    context = video.stream.codec_context
+    is_disposable = None if linear else disposable_test(context.name, context.extradata or b"")
+    frames = _decoded_stretches(video, scan, plan, is_disposable)
+    for index, frame in _indexed(scan, frames):
+        # A picture that was made up for want of another one: decoding from the start may know it.
+        if linear or not frame.is_corrupt:
+            yield index, frame
+
+
+def is_planned(video: OpenVideo, scan: Scan) -> bool:
+    """Whether decoding leaves out what is not needed: of codecs and containers whose packets are as they seem."""
+    return scan.packets is not None and video.stream.codec_context.name in JUMPABLE_CODECS
+
+
+def _indexed(scan: Scan, frames: Iterator[Any]) -> Iterator[tuple[int, Any]]:
+    """Frames with their index in the pts table; those that the table does not know are left out."""
     if scan.ticks is None:
-        yield from enumerate(decoded_frames(video))
+        yield from enumerate(frames)
         return
     index_of = {int(tick): index for index, tick in enumerate(scan.ticks)}
-    for frame in decoded_frames(video):
+    for frame in frames:
         index = index_of.get(frame.pts)
         if index is not None:
             yield index, frame
 
 
-def _near_key_frames(video: OpenVideo, scan: Scan, wanted: npt.NDArray[np.int64]) -> Iterator[tuple[int, Any]]:
-    """Decoded frames with their index, of those stretches alone that begin at a key frame and have a wanted frame.
+def _decoded_from_start(video: OpenVideo) -> Iterator[Any]:
+    """Every frame that decodes, in display order; packets that fail are left out, as players do."""
+    video.stream.codec_context.flush_buffers()
+    for packet in video.packets():
+        yield from decoded(video, packet)
+    yield from decoded(video, None)
 
-    Ends early where a seek lands behind what is wanted or on no key frame; the caller finds frames missing then.
-    """
-    keys = scan.info.keyframes
-    if scan.ticks is None or not len(keys):
-        yield from _indexed(video, scan)
-        return
-    starts = keys[np.maximum(np.searchsorted(keys, wanted, side="right") - 1, 0)]
-    for start in np.unique(starts).tolist():
-        last = int(wanted[starts == start][-1])
-        tick = int(scan.ticks[start])
-        if not _lands_on_key_frame(video, tick):
+
+def _decoded_stretches(
+    video: OpenVideo, scan: Scan, plan: DecodePlan, is_disposable: IsDisposable | None
+) -> Iterator[Any]:
+    context = video.stream.codec_context
+    context.flush_buffers()
+    packets = _Packets(video, scan)
+    for first, last in plan.stretches.tolist():
+        is_first = True
+        for position, packet in packets.between(first, last):
+            if is_first and position and not begins_decoding(context.name, context.extradata or b"", packet):
+                return
+            is_first = False
+            # All are shown to the test: it learns from parameter sets on the way.
+            if is_disposable is not None and is_disposable(packet) and not plan.wanted[position]:
+                continue
+            yield from decoded(video, packet)
+        yield from decoded(video, None)
+        video.stream.codec_context.flush_buffers()
+
+
+class _Packets:
+    """A stream's packets by position. Those in between are read past, or sought over where they are many."""
+
+    def __init__(self, video: OpenVideo, scan: Scan) -> None:
+        self.video = video
+        self.scan = scan
+        self.next_position = 0
+        self._source = video.packets()
+
+    def between(self, first: int, last: int) -> Iterator[tuple[int, Any]]:
+        """Packets first to last, with their positions. To be asked for in rising order."""
+        if self.video.held is not None:
+            yield from zip(range(first, last + 1), self.video.held[first : last + 1], strict=True)
             return
-        video.container.seek(tick, stream=video.stream)
-        for index, frame in _indexed(video, scan):
-            yield index, frame
-            if index >= last:
-                break
+        self._seek_over(first)
+        for packet in self._source:
+            position = self.next_position
+            self.next_position += 1
+            if position >= first:
+                yield position, packet
+            if position >= last:
+                return
 
+    def _seek_over(self, first: int) -> None:
+        """Go to the packet at `first`, a key packet, by the container's index, where reading on would take longer.
 
-def _lands_on_key_frame(video: OpenVideo, tick: int) -> bool:
-    """Whether reading goes on at a key frame, not after the tick, once that was sought.
+        An index may be missing or lie: what a seek lands on is told by its time, and read from the beginning if that is
+        not known or too late.
+        """
+        table, ticks, video = self.scan.packets, self.scan.ticks, self.video
+        if table is None or ticks is None or first - self.next_position < SEEK_PACKETS:
+            return
+        with contextlib.suppress(av.error.FFmpegError):
+            video.container.seek(int(ticks[table.frames[first]]), stream=video.stream)
+            source = video.packets_from_here()
+            landed = next(source, None)
+            position = None if landed is None or landed.pts is None else self._position_of(landed.pts)
+            if position is not None and self.next_position <= position <= first:
+                self.next_position = position
+                self._source = itertools.chain([landed], source)
+                return
+        self.next_position = 0
+        self._source = video.packets()
 
-    MPEG-TS has no index: a seek may land on any packet, and MPEG-4 Part 2 decodes from there to broken pictures.
-    """
-    video.container.seek(tick, stream=video.stream)
-    packets = (packet for packet in video.container.demux(video.stream) if packet.size and not packet.is_discard)
-    landed = next(packets, None)
-    return landed is not None and landed.is_keyframe and landed.pts is not None and landed.pts <= tick
+    def _position_of(self, tick: int) -> int | None:
+        """The one packet of that time; None where there is none, or several."""
+        frame = int(np.searchsorted(self.scan.ticks, tick))  # type: ignore[arg-type]  # the caller has looked
+        positions = np.flatnonzero(self.scan.packets.frames == frame)  # type: ignore[union-attr]
+        known = frame < len(self.scan.ticks) and self.scan.ticks[frame] == tick  # type: ignore[arg-type,index]
+        return int(positions[0]) if known and len(positions) == 1 else None
 
 
 def frame_near(video: OpenVideo, share: float) -> npt.NDArray[np.uint8]:
@@ -171,7 +303,7 @@ def _duration_seconds(video: OpenVideo) -> float:
 
 def _as_shown(frame: Any) -> npt.NDArray[np.uint8]:
     turn = 90 * (round(getattr(frame, "rotation", 0) / 90) % 4)
-    return picture(frame, Look("rgb24", apply_rotation=True), turn)
+    return PictureReader(turn).of(frame).seen_as(Look("rgb24", apply_rotation=True))
 
 
 def _why(video: OpenVideo) -> str:
@@ -187,7 +319,8 @@ class _WindowBuilder:
         self.batch_bytes = batch_bytes
         self.next_window = 0
         self.held: dict[int, npt.NDArray[np.uint8]] = {}
-        self.ready: list[npt.NDArray[np.uint8]] = []
+        self.batch: npt.NDArray[np.uint8] | None = None
+        self.num_ready = 0
         self._frames = set(plan.frames.tolist())
         # The earliest frame that this window or any later one needs.
         self._needed_from = np.minimum.accumulate(plan.windows[::-1, 0])[::-1]
@@ -200,8 +333,8 @@ class _WindowBuilder:
 
         Raises `FramesMissing` where a frame before it never came, and `Unreadable` where the picture size changes.
         """
-        if self.held or self.ready:
-            shape = next(iter(self.held.values())).shape if self.held else self.ready[0].shape[1:]
+        if self.held or self.batch is not None:
+            shape = next(iter(self.held.values())).shape if self.held else self.batch.shape[2:]  # type: ignore[union-attr]
             if shape != pixels.shape:
                 raise Unreadable(
                     f"{path}: the picture size changes from {shape[1]}x{shape[0]} to "
@@ -220,10 +353,14 @@ class _WindowBuilder:
                     allowed="a video whose sampled frames decode",
                     try_="fetch it again, or re-encode it",
                 )
-            self.ready.append(np.stack([self.held[frame] for frame in wanted]))
+            if self.batch is None:
+                self.batch = self._room(pixels)
+            for place, frame in enumerate(wanted):
+                self.batch[self.num_ready, place] = self.held[frame]
+            self.num_ready += 1
             self.next_window += 1
-            if sum(window.nbytes for window in self.ready) >= self.batch_bytes:
-                yield self._batch()
+            if self.num_ready == len(self.batch):
+                yield self._full()
         if self.next_window < len(windows):
             keep_from = self._needed_from[self.next_window]
             self.held = {frame: pixels for frame, pixels in self.held.items() if frame >= keep_from}
@@ -232,12 +369,18 @@ class _WindowBuilder:
 
     def rest(self) -> Iterator[Windows]:
         """The last, partly filled batch."""
-        if self.ready:
-            yield self._batch()
+        if self.num_ready:
+            yield self._full()
 
-    def _batch(self) -> Windows:
-        count = len(self.ready)
+    def _room(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Space for a batch of windows of such pictures: as many as `batch_bytes` takes, one at least."""
+        left, width = len(self.plan.windows) - self.next_window, self.plan.windows.shape[1]
+        count = max(1, min(left, self.batch_bytes // (width * pixels.nbytes)))
+        return np.empty((count, width, *pixels.shape), dtype=np.uint8)
+
+    def _full(self) -> Windows:
+        count = self.num_ready
         frames = self.plan.windows[self.next_window - count : self.next_window]
-        data = np.stack(self.ready)
-        self.ready = []
+        data = self.batch[:count]  # type: ignore[index]  # there is one as soon as a window is ready
+        self.batch, self.num_ready = None, 0
         return Windows(data, frames, self.scan.info.pts_seconds[frames], self.plan.look)

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from dj_assets.errors import MediaError, NoVideoStream, Refused, TooLarge, Unreadable
 from dj_assets.frames import Size, VideoInfo
+from dj_assets.video.decode_plan import PacketTable
 from dj_assets.video.safe_open import MediaLimits, open_file
 
 FORMATS = (
@@ -32,10 +33,14 @@ FORMATS = (
 CLOCK_ROUNDING_SECONDS = 1e-3
 """Matroska and WebM round times to a millisecond; a constant frame rate is recognised through that."""
 
+HELD_BYTES = 32 * 2**20
+HELD_PACKETS = 20_000
+"""A stream of at most so many is kept in memory from probing to decoding, and so read once."""
+
 
 @dataclass
 class OpenVideo:
-    """A checked, opened video: use inside `open_video`."""
+    """A checked, opened video: use inside `open_video`. container and stream change with a `restart`."""
 
     path: str
     container: Any
@@ -43,15 +48,50 @@ class OpenVideo:
     num_bytes: int
     limits: MediaLimits
     logs: list[tuple[int, str, str]]
+    file: Any
+    threads: int = 1
+    held: list[Any] | None = None
+    is_at_start: bool = True
+
+    def packets(self) -> Iterator[Any]:
+        """Every packet of the stream that holds something, in file order, from the first one on."""
+        if self.held is not None:
+            yield from self.held
+            return
+        if not self.is_at_start:
+            self.restart()
+        yield from self.packets_from_here()
+
+    def packets_from_here(self) -> Iterator[Any]:
+        """The rest of the packets, from where the container stands."""
+        self.is_at_start = False
+        for packet in self.container.demux(self.stream):
+            if packet.size:
+                yield packet
+
+    def close(self) -> None:
+        """Close the container; the file stays the caller's."""
+        self.held = None
+        self.container.close()
+
+    def restart(self) -> None:
+        """Read the same file, not the path, from its beginning, with a decoder that has seen nothing."""
+        self.container.close()
+        self.held = None
+        self.file.seek(0)
+        self.container = _open_container(self.file, self.limits)
+        self.stream = _open_stream(self.path, self.container, self.limits, self.threads)
+        self.is_at_start = True
 
 
 @dataclass(frozen=True)
 class Scan:
     """What reading the packets found. ticks: pts of each frame in the stream's time base, or None where packets
-    carry no times and frames are told apart by their order."""
+    carry no times and frames are told apart by their order. packets: None where they and frames do not match."""
 
     info: VideoInfo
     ticks: npt.NDArray[np.int64] | None
+    packets: PacketTable | None = None
 
 
 @contextlib.contextmanager
@@ -66,64 +106,116 @@ def open_video(path: str, *, roots: Sequence[Path], limits: MediaLimits, threads
         _captured_logs() as logs,
         _named_errors(path, logs, limits),
     ):
-        container: Any = av.open(
-            file,
-            mode="r",
-            metadata_errors="ignore",
-            container_options={"format_whitelist": FORMATS, "protocol_whitelist": "pipe"},
-            # Given here, not after opening: FFmpeg decodes a few frames to find the stream's parameters, and a
-            # decompression bomb would go off right there.
-            options={"max_pixels": str(limits.max_pixels)},
-        )
-        with container:
-            stream = _video_stream(path, container)
-            context = stream.codec_context
-            context.options = {"max_pixels": str(limits.max_pixels)}
-            context.thread_count = threads
-            if threads == 1:
-                context.thread_type = "NONE"
-            video = OpenVideo(path, container, stream, os.fstat(file.fileno()).st_size, limits, logs)
+        container = _open_container(file, limits)
+        video = None
+        try:
+            stream = _open_stream(path, container, limits, threads)
+            num_bytes = os.fstat(file.fileno()).st_size
+            video = OpenVideo(path, container, stream, num_bytes, limits, logs, file, threads)
             _check_picture(video)
             yield video
+        finally:
+            (video or container).close()
 
 
-def probe(video: OpenVideo) -> Scan:
-    """Read every packet of the stream once, without decoding.
+def _open_container(file: Any, limits: MediaLimits) -> Any:
+    return av.open(
+        file,
+        mode="r",
+        metadata_errors="ignore",
+        container_options={"format_whitelist": FORMATS, "protocol_whitelist": "pipe"},
+        # Given here, not after opening: FFmpeg decodes a few frames to find the stream's parameters, and a
+        # decompression bomb would go off right there.
+        options={"max_pixels": str(limits.max_pixels)},
+    )
+
+
+def _open_stream(path: str, container: Any, limits: MediaLimits, threads: int) -> Any:
+    stream = _video_stream(path, container)
+    context = stream.codec_context
+    context.options = {"max_pixels": str(limits.max_pixels)}
+    context.thread_count = threads
+    if threads == 1:
+        context.thread_type = "NONE"
+    return stream
+
+
+def probe(video: OpenVideo, *, hold: bool = False) -> Scan:
+    """Read every packet of the stream once, without decoding. hold: keep them, if they are few, for decoding.
 
     Raises `Unreadable` (no packets, truncated) and `TooLarge` (frames).
     """
     _check_truncation(video)
-    ticks: list[int] = []
-    last_duration = 0
-    key_ticks: list[int] = []
-    num_packets = 0
-    have_times = True
-    for packet in video.container.demux(video.stream):
-        if not packet.size or packet.is_discard:
-            continue
-        num_packets += 1
-        if num_packets > video.limits.max_frames:
-            raise TooLarge(
-                f"{video.path} has more than {video.limits.max_frames} frames",
-                allowed=f"at most {video.limits.max_frames} frames",
-                try_="raise dj_assets: limits: max_frames, or split the video",
-            )
-        tick = packet.pts
-        if tick is None:
-            have_times = False
-            tick = num_packets - 1
-        if not ticks or tick >= ticks[-1]:
-            last_duration = packet.duration or 0
-        ticks.append(tick)
-        if packet.is_keyframe:
-            key_ticks.append(tick)
-    if not num_packets:
+    seen = _SeenPackets(video, hold)
+    for packet in video.packets():
+        seen.add(packet)
+    if not seen.ticks:
         raise Unreadable(
             f"{video.path} holds no video packets",
             allowed="a video with at least one frame",
             try_="fetch it again; it may be cut short",
         )
-    return _scan(video, ticks, key_ticks, last_duration if have_times else 0, have_times)
+    video.held = seen.held
+    last_duration = seen.last_duration if seen.have_times else 0
+    scan = _scan(video, seen.ticks, seen.key_ticks, last_duration, seen.have_times)
+    return replace(scan, packets=seen.table(scan.ticks))
+
+
+class _SeenPackets:
+    """What is noted of each packet. Those that the container says not to show (edit lists) are decoded only."""
+
+    def __init__(self, video: OpenVideo, hold: bool) -> None:
+        self.video = video
+        self.have_times = True
+        self.last_duration = 0
+        self.ticks: list[int] = []
+        self.key_ticks: list[int] = []
+        self.held: list[Any] | None = [] if hold else None
+        self._all_ticks: list[int] = []
+        self._are_shown: list[bool] = []
+        self._are_keys: list[bool] = []
+        self._sizes: list[int] = []
+        self._held_bytes = 0
+
+    def add(self, packet: Any) -> None:
+        is_shown = not packet.is_discard
+        if is_shown:
+            self._note_times(packet)
+        self._all_ticks.append(packet.pts if packet.pts is not None else 0)
+        self._are_shown.append(is_shown)
+        self._are_keys.append(packet.is_keyframe)
+        self._sizes.append(packet.size)
+        if self.held is not None:
+            self.held.append(packet)
+            self._held_bytes += packet.size
+            if self._held_bytes > HELD_BYTES or len(self.held) > HELD_PACKETS:
+                self.held = None
+
+    def _note_times(self, packet: Any) -> None:
+        limit = self.video.limits.max_frames
+        if len(self.ticks) >= limit:
+            raise TooLarge(
+                f"{self.video.path} has more than {limit} frames",
+                allowed=f"at most {limit} frames",
+                try_="raise dj_assets: limits: max_frames, or split the video",
+            )
+        tick = packet.pts
+        if tick is None:
+            self.have_times = False
+            tick = len(self.ticks)
+        if not self.ticks or tick >= self.ticks[-1]:
+            self.last_duration = packet.duration or 0
+        self.ticks.append(tick)
+        if packet.is_keyframe:
+            self.key_ticks.append(tick)
+
+    def table(self, ticks: npt.NDArray[np.int64] | None) -> PacketTable | None:
+        """The packets by their pictures' places in `ticks`; None where they carry no times."""
+        if ticks is None:
+            return None
+        frames = np.searchsorted(ticks, np.array(self._all_ticks, dtype=np.int64))
+        frames[~np.array(self._are_shown)] = -1
+        return PacketTable(frames, np.array(self._are_keys), np.array(self._sizes, dtype=np.int64))
 
 
 def rescan_by_decoding(video: OpenVideo) -> Scan:
@@ -139,25 +231,24 @@ def rescan_by_decoding(video: OpenVideo) -> Scan:
 
 
 def decoded_frames(video: OpenVideo) -> Iterator[Any]:
-    """Every frame that decodes, in display order; packets that fail are left out, as players do."""
-    for packet in video.container.demux(video.stream):
-        try:
-            frames = packet.decode()
-        except MemoryError:
-            raise
-        except (av.error.InvalidDataError, av.error.UndefinedError, av.error.ArgumentError):
-            _check_picture_log(video.path, video.logs, video.limits)
-            continue
-        yield from frames
+    """Every frame that decodes, in display order, from where the container stands; packets that fail are left out, as
+    players do."""
+    for packet in video.packets_from_here():
+        yield from decoded(video, packet)
+    yield from decoded(video, None)
 
 
-def with_rotation(scan: Scan, frame: Any) -> VideoInfo:
-    """The info, with the turn that the first decoded frame says players apply."""
-    quarter_turns = round(getattr(frame, "rotation", 0) / 90) % 4
-    info = scan.info
-    if not quarter_turns:
-        return info
-    return replace(info, rotation_degrees=90 * quarter_turns)
+def decoded(video: OpenVideo, packet: Any | None) -> list[Any]:
+    """What the decoder gives for one more packet, none if that fails; for None, what it still holds."""
+    try:
+        return video.stream.codec_context.decode(packet)
+    except MemoryError:
+        raise
+    except (av.error.InvalidDataError, av.error.UndefinedError, av.error.ArgumentError):
+        _check_picture_log(video.path, video.logs, video.limits)
+        return []
+    except av.error.EOFError:  # emptied already
+        return []
 
 
 def _scan(

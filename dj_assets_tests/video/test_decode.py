@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 from dj_assets.errors import Unreadable
 from dj_assets.frames import FramePlan, Look, Size, pairs, single
-from dj_assets.video.decode import FramesMissing, decode_windows
+from dj_assets.video.decode import FramesMissing, decode_windows, with_rotation
 from dj_assets.video.probe import open_video, probe
 from dj_assets.video.safe_open import MediaLimits
 from dj_assets_tests import videos
@@ -17,15 +19,13 @@ from dj_assets_tests import videos
 RGB = Look("rgb24")
 
 
-def decode(
-    path: Path, *plans: FramePlan, batch_bytes: int = 2**20, skip_between: bool = False
-) -> list[list[np.ndarray]]:
+def decode(path: Path, *plans: FramePlan, batch_bytes: int = 2**20, linear: bool = False) -> list[list[np.ndarray]]:
     """Batches of data per plan."""
     batches: list[list[np.ndarray]] = [[] for _ in plans]
     with open_video(str(path), roots=[path.parent], limits=MediaLimits()) as video:
         scan = probe(video)
     with open_video(str(path), roots=[path.parent], limits=MediaLimits()) as video:
-        for number, windows in decode_windows(video, scan, plans, batch_bytes=batch_bytes, skip_between=skip_between):
+        for number, windows in decode_windows(video, scan, plans, batch_bytes=batch_bytes, linear=linear):
             assert len(windows) == len(windows.data) == len(windows.frames) == len(windows.pts_seconds)
             batches[number].append(windows.data)
     return batches
@@ -76,16 +76,10 @@ def test_rotation_turns_as_opencv_does(tmp_path: Path, degrees: int, brightest: 
     picture[:, :32] = 220
     path = videos.write_video(tmp_path / "r.mp4", [picture] * 4, rotation_degrees=degrees, lossless=True)
     with open_video(str(path), roots=[tmp_path], limits=MediaLimits()) as video:
-        scan = probe(video)
-    from dataclasses import replace
-
-    from dj_assets.video.probe import decoded_frames, with_rotation
-
-    with open_video(str(path), roots=[tmp_path], limits=MediaLimits()) as video:
-        info = with_rotation(scan, next(decoded_frames(video)))
-    with open_video(str(path), roots=[tmp_path], limits=MediaLimits()) as video:
+        scan = with_rotation(video, probe(video))
+        info = scan.info
         look = Look("bgr24", apply_rotation=True)
-        [(_, windows)] = list(decode_windows(video, replace(scan, info=info), [single([0], look)]))
+        [(_, windows)] = list(decode_windows(video, scan, [single([0], look)]))
     ours = windows.data[0, 0]
     _, theirs = cv2.VideoCapture(str(path)).read()
     assert ours.shape == theirs.shape == (*info.displayed_size, 3)
@@ -120,9 +114,9 @@ def test_a_lost_frame_before_later_ones_is_named(numbered_24: Path, tmp_path: Pa
 def sought(path: Path, plan: FramePlan) -> np.ndarray:
     """All windows as evidence decodes them: by seeking, and from the start where that does not find them."""
     try:
-        [batches] = decode(path, plan, skip_between=True)
-    except FramesMissing:
         [batches] = decode(path, plan)
+    except FramesMissing:
+        [batches] = decode(path, plan, linear=True)
     return np.concatenate(batches)
 
 
@@ -134,8 +128,81 @@ def test_seeking_gives_the_pictures_of_sequential_decoding(tmp_path: Path, codec
     frames = videos.shifting(videos.texture(height=96, width=128), num_frames=120, pixels_per_frame=3)
     path = videos.write_video(tmp_path / f"a{suffix}", frames, codec=codec, options={"g": "40", "bf": "2"})
     plan = pairs(range(5, 120, 23), RGB)
-    [batches] = decode(path, plan)
+    [batches] = decode(path, plan, linear=True)
     np.testing.assert_array_equal(sought(path, plan), np.concatenate(batches))
+
+
+SAMPLINGS = {
+    "every": range(60),
+    "some": [0, 7, 14, 21, 28, 35, 42, 49, 56],
+    "few": [0, 33, 59],
+    "last": [59],
+    "near keys": [28, 29, 30, 31],
+}
+
+
+@pytest.mark.parametrize("held", [True, False], ids=["held", "read again"])
+@pytest.mark.parametrize("name", sorted(videos.CODECS))
+def test_planned_decoding_gives_the_pictures_of_sequential_decoding(
+    tmp_path: Path, name: str, held: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is left out, every wanted picture is that of a decoder which saw all."""
+    from dj_assets.video import decode as room
+
+    monkeypatch.setattr(room, "SEEK_PACKETS", 5)
+    codec, suffix, options = videos.CODECS[name]
+    frames = videos.shifting(videos.texture(height=96, width=128), num_frames=60, pixels_per_frame=3)
+    path = videos.write_video(tmp_path / f"a{suffix}", frames, codec=codec, options={"g": "20", **options})
+    truth = []
+    with av.open(str(path)) as container:
+        container.streams.video[0].thread_type = "NONE"
+        truth = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    with open_video(str(path), roots=[tmp_path], limits=MediaLimits()) as video:
+        scan = with_rotation(video, probe(video, hold=held))
+        assert (video.held is not None) is held
+        for wanted in SAMPLINGS.values():
+            for linear in (False, True):
+                try:
+                    found = list(decode_windows(video, scan, [single(wanted, RGB)], linear=linear, batch_bytes=2**30))
+                except FramesMissing:
+                    assert not linear and name in ("h264_intra_refresh", "hevc_ts"), "all others can be planned"
+                    continue
+                [(_, windows)] = found
+                for index, picture in zip(wanted, windows.data[:, 0], strict=True):
+                    np.testing.assert_array_equal(picture, truth[index])
+
+
+def test_what_is_not_needed_is_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dj_assets.video import decode as room
+
+    frames = videos.shifting(videos.texture(height=96, width=128), num_frames=60, pixels_per_frame=3)
+    path = videos.write_video(tmp_path / "a.mp4", frames, options={"g": "20", "bf": "2", "sc_threshold": "0"})
+    sent = []
+    real = room.decoded
+    monkeypatch.setattr(room, "decoded", lambda video, packet: [sent.append(packet), real(video, packet)][1])
+    with open_video(str(path), roots=[tmp_path], limits=MediaLimits()) as video:
+        scan = probe(video, hold=True)
+        list(decode_windows(video, scan, [single([0, 10, 59], RGB)]))
+    packets = [packet for packet in sent if packet is not None]
+    assert len(packets) <= 2 + 10 + 20, "one of the first, up to the eleventh, and the last group"
+    assert len(packets) < 25, "B-frames that nobody wants are left out"
+
+
+def test_a_stream_whose_packets_all_claim_to_be_keys_is_decoded_from_the_start(tmp_path: Path) -> None:
+    """Bad muxers mark every packet; H.264's decoder then gives nothing, and HEVC's makes pictures up."""
+    frames = videos.shifting(videos.texture(height=96, width=128), num_frames=40, pixels_per_frame=3)
+    for codec in ("libx264", "libx265"):
+        path = videos.write_video(tmp_path / f"{codec}.mp4", frames, codec=codec, options={"g": "40"})
+        plan = single([0, 17, 33], RGB)
+        with open_video(str(path), roots=[tmp_path], limits=MediaLimits()) as video:
+            scan = probe(video, hold=True)
+            all_keys = replace(scan.packets, keys=np.ones(len(scan.packets), dtype=bool))
+            liar = replace(scan, packets=all_keys)
+            with pytest.raises(FramesMissing):
+                list(decode_windows(video, liar, [plan]))
+            [(_, honest)] = decode_windows(video, scan, [plan], linear=True)
+            [(_, planned)] = decode_windows(video, scan, [plan])
+        np.testing.assert_array_equal(honest.data, planned.data)
 
 
 def test_a_change_of_picture_size_is_an_error_with_both_sizes(tmp_path: Path) -> None:
