@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -29,15 +30,25 @@ Examples:
   dj-assets plan recipes/video_time.yaml
   dj-assets plan recipes/video_time.yaml --video_motion_score_filter.sampling_fps 4
   dj-assets plan recipes/video_time.yaml --json
+  dj-assets plan recipes/video_time.yaml --decode videos/a.mp4
 {EXIT_CODES}""",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of tables.")
+@click.option(
+    "--decode",
+    "video",
+    metavar="VIDEO",
+    help="What decoding this one video takes instead: frames wanted, packets sent to the decoder and left out.",
+)
 @recipe_arguments
-def command(configs: tuple[str, ...], tokens: tuple[str, ...], as_json: bool) -> None:
+def command(configs: tuple[str, ...], tokens: tuple[str, ...], as_json: bool, video: str | None) -> None:
     """Say what a run would measure, reuse and decode, and why.
 
     Reads the files that it does not know yet once, to know their content; decodes none, and writes nothing.
     """
+    if video is not None:
+        _tell_decode(configs, tokens, video, as_json)
+        return
     from dj_assets.cli.dataset import find_dataset
     from dj_assets.cli.tables import print_plan
     from dj_assets.plan import make_plan
@@ -52,6 +63,19 @@ def command(configs: tuple[str, ...], tokens: tuple[str, ...], as_json: bool) ->
         return
     print_plan(out, made)
     _print_forecast(out, made, dataset, forecast)
+
+
+def _tell_decode(configs: tuple[str, ...], tokens: tuple[str, ...], video: str, as_json: bool) -> None:
+    from dj_assets.cli.decode import print_decode, report_passes
+    from dj_assets.plan import make_plan
+    from dj_assets.recipe import load_recipe
+
+    made = make_plan(load_recipe(*read_arguments(configs, tokens)))
+    found = report_passes(made, video)
+    if as_json:
+        click.echo(json.dumps({compute: asdict(report) for compute, report in found.items()}, indent=2))
+    else:
+        print_decode(console(), made, video, found)
 
 
 def _forecast(made: RecipePlan, dataset: Dataset) -> Forecast:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import av.error
@@ -19,7 +19,7 @@ from av.video.reformatter import VideoReformatter
 
 from dj_assets.errors import Unreadable
 from dj_assets.frames import FramePlan, Look, Windows
-from dj_assets.video.bitstream import IsDisposable, begins_decoding, disposable_test
+from dj_assets.video.bitstream import begins_decoding, disposable_test
 from dj_assets.video.decode_plan import JUMPABLE_CODECS, DecodePlan, plan_packets
 from dj_assets.video.probe import OpenVideo, Scan, decoded, decoded_frames
 
@@ -171,13 +171,41 @@ def frames_of(
         return
     linear = linear or not is_planned(video, scan)
     plan = plan_packets(scan.packets, wanted, linear=linear)
-    context = video.stream.codec_context
-    is_disposable = None if linear else disposable_test(context.name, context.extradata or b"")
-    frames = _decoded_stretches(video, scan, plan, is_disposable)
-    for index, frame in _indexed(scan, frames):
+    for index, frame in _indexed(scan, _decoded(video, _sent(video, scan, plan, linear=linear))):
         # A picture that was made up for want of another one: decoding from the start may know it.
         if linear or not frame.is_corrupt:
             yield index, frame
+
+
+@dataclass(frozen=True)
+class DecodeCounts:
+    """What decoding for some plans takes. Packets are those of the stream: sent to the decoder, disposable ones that
+    are left out of what is sent, and those outside the stretches. stretches: times that the decoder begins."""
+
+    packets: int
+    sent: int
+    disposable: int
+    outside: int
+    stretches: int
+    is_planned: bool
+
+
+def count_packets(video: OpenVideo, scan: Scan, wanted: npt.NDArray[np.int64]) -> DecodeCounts | None:
+    """What decoding these frames would take, found without it; None where packets do not tell. wanted: int64 [k]."""
+    if scan.packets is None:
+        return None
+    planned = is_planned(video, scan)
+    plan = plan_packets(scan.packets, wanted, linear=not planned)
+    sent = sum(packet is not None for packet in _sent(video, scan, plan, linear=not planned))
+    inside = plan.num_in_stretches
+    return DecodeCounts(
+        packets=len(scan.packets),
+        sent=sent,
+        disposable=inside - sent,
+        outside=len(scan.packets) - inside,
+        stretches=len(plan.stretches),
+        is_planned=planned,
+    )
 
 
 def is_planned(video: OpenVideo, scan: Scan) -> bool:
@@ -199,30 +227,33 @@ def _indexed(scan: Scan, frames: Iterator[Any]) -> Iterator[tuple[int, Any]]:
 
 def _decoded_from_start(video: OpenVideo) -> Iterator[Any]:
     """Every frame that decodes, in display order; packets that fail are left out, as players do."""
+    return _decoded(video, itertools.chain(video.packets(), [None]))
+
+
+def _decoded(video: OpenVideo, sent: Iterator[Any | None]) -> Iterator[Any]:
+    """Frames of what is sent to the decoder, which is emptied at each None."""
     video.stream.codec_context.flush_buffers()
-    for packet in video.packets():
+    for packet in sent:
         yield from decoded(video, packet)
-    yield from decoded(video, None)
+        if packet is None:
+            video.stream.codec_context.flush_buffers()
 
 
-def _decoded_stretches(
-    video: OpenVideo, scan: Scan, plan: DecodePlan, is_disposable: IsDisposable | None
-) -> Iterator[Any]:
+def _sent(video: OpenVideo, scan: Scan, plan: DecodePlan, *, linear: bool) -> Iterator[Any | None]:
+    """The packets that go to the decoder, and None after each stretch. linear: all, up to the plan's last one."""
     context = video.stream.codec_context
-    context.flush_buffers()
+    codec, extradata = context.name, context.extradata or b""
+    is_disposable = None if linear else disposable_test(codec, extradata)
     packets = _Packets(video, scan)
     for first, last in plan.stretches.tolist():
-        is_first = True
         for position, packet in packets.between(first, last):
-            if is_first and position and not begins_decoding(context.name, context.extradata or b"", packet):
+            if position == first > 0 and not begins_decoding(codec, extradata, packet):
                 return
-            is_first = False
             # All are shown to the test: it learns from parameter sets on the way.
             if is_disposable is not None and is_disposable(packet) and not plan.wanted[position]:
                 continue
-            yield from decoded(video, packet)
-        yield from decoded(video, None)
-        video.stream.codec_context.flush_buffers()
+            yield packet
+        yield None
 
 
 class _Packets:
