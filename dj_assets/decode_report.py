@@ -13,7 +13,8 @@ from dj_assets.plan import Pass
 from dj_assets.recipe import Limits
 from dj_assets.samples import Video
 from dj_assets.video.decode import DecodeCounts
-from dj_assets.workers import MeasureSpec, PoolSpec, Task, call, check_unchanged, probe_record, resolve
+from dj_assets.video_run import MeasureSpec, Task, check_unchanged, probe_record, resolve
+from dj_assets.workers import PoolSpec, call
 
 
 @dataclass(frozen=True)

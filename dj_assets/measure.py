@@ -20,7 +20,8 @@ from dj_assets.store.rows import Fact, Provenance, Row
 from dj_assets.store.store import Store
 from dj_assets.video.safe_open import Identity, MediaLimits
 from dj_assets.video.safe_open import identify as identify_file
-from dj_assets.workers import MeasureSpec, Outcome, PoolSpec, Task, measure_tasks
+from dj_assets.video_run import MeasureSpec, Outcome, Task
+from dj_assets.workers import PoolSpec, measure_tasks
 
 STAGE_VIDEOS = 64
 STAGE_SECONDS = 15.0

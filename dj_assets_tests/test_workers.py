@@ -12,7 +12,8 @@ import pytest
 from dj_assets import workers
 from dj_assets.errors import BadOption, DjAssetsError, RecipeErrors, Unreadable
 from dj_assets.video.safe_open import MediaLimits
-from dj_assets.workers import Outcome, PoolSpec, measure_task, measure_tasks
+from dj_assets.video_run import Outcome, measure_task
+from dj_assets.workers import PoolSpec, measure_tasks
 from dj_assets_tests import videos
 from dj_assets_tests.operators.tasks import spec, task
 

@@ -42,7 +42,8 @@ from dj_assets.recipe import Limits, Recipe
 from dj_assets.samples import Video
 from dj_assets.store.files import write_atomically
 from dj_assets.store.rows import Fact
-from dj_assets.workers import PoolSpec, Task, call
+from dj_assets.video_run import Task
+from dj_assets.workers import PoolSpec, call
 
 __all__ = [
     "Cell",

@@ -20,7 +20,7 @@ from dj_assets.operators._contract import Operator, Panel, Params, View, mean
 from dj_assets.plan import StatRange
 from dj_assets.plots import curve
 from dj_assets.store.probes import stream_line
-from dj_assets.workers import Task, check_unchanged, probe_record, resolve
+from dj_assets.video_run import Task, check_unchanged, probe_record, resolve
 
 MAX_WINDOWS = 6
 """Windows on one sheet, evenly spaced over those that were scored."""

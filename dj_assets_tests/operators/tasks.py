@@ -7,7 +7,7 @@ from typing import Any
 
 from dj_assets import operators
 from dj_assets.video.safe_open import MediaLimits
-from dj_assets.workers import Measured, MeasureSpec, Task, measure_task
+from dj_assets.video_run import Measured, MeasureSpec, Task, measure_task
 
 
 def spec(operator: str, **params: Any) -> MeasureSpec:

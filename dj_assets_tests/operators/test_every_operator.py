@@ -12,7 +12,7 @@ from dj_assets import operators
 from dj_assets.errors import MediaError, UnknownOperator
 from dj_assets.frames import Size, VideoInfo, Windows
 from dj_assets.operators._contract import Bound, NoParams, Operator, Scores, Stat, View
-from dj_assets.workers import measure_task
+from dj_assets.video_run import measure_task
 from dj_assets_tests import videos
 from dj_assets_tests.operators.tasks import measure, spec, task
 

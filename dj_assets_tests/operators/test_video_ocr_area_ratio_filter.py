@@ -13,7 +13,7 @@ import pytest
 
 from dj_assets.operators import video_ocr_area_ratio_filter as ocr
 from dj_assets.operators._contract import View
-from dj_assets.workers import measure_task
+from dj_assets.video_run import measure_task
 from dj_assets_tests import videos
 from dj_assets_tests.operators.tasks import measure, spec, task
 
