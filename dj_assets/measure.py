@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dj_assets.errors import MediaError, Status
+from dj_assets.feed import feed_tasks
 from dj_assets.plan import Pass, Step
 from dj_assets.recipe import Limits
 from dj_assets.samples import Sample, Video
@@ -142,11 +143,9 @@ def measure_pass(
     for step in steps:
         store.describe_measure(info_of(step))
     tasks = list(_tasks(steps, samples, known, in_play, roots, limits))
-    pool = _pool_spec(pass_, steps, workers, limits)
-    tasks = [replace(task, threads=_threads(pool, len(tasks))) for task in tasks]
     unprobed = store.without_probe({task.content_hash for task in tasks})
     run = _Run(store, provenance, _Meter(pass_.compute, len(tasks), progress), unprobed)
-    run.take(measure_tasks(tasks, pool=pool, timeout_seconds=limits.timeout_seconds), steps)
+    run.take(_outcomes(pass_, steps, tasks, workers, limits), steps)
     faults: dict[str, Exception] = {
         step.key: OperatorFault(run.bugs[step.measure_id]) for step in steps if step.measure_id in run.bugs
     }
@@ -233,25 +232,28 @@ def spec_of(step: Step) -> MeasureSpec:
     return MeasureSpec(step.measure_id, step.operator.name, step.params.model_dump_json(), step.device)
 
 
-def _pool_spec(pass_: Pass, steps: Sequence[Step], workers: int, limits: Limits) -> PoolSpec:
-    """Header and cpu passes share one pool of single-threaded workers; a model has one process with every core."""
+def _outcomes(
+    pass_: Pass, steps: Sequence[Step], tasks: Sequence[Task], workers: int, limits: Limits
+) -> Iterator[Outcome]:
+    """Have the tasks measured. Header and cpu passes share one pool of single-threaded workers; a model has a process
+    with every core, and decoders of its own where it is on a GPU."""
     cores = os.cpu_count() or 1
+    plain = PoolSpec(workers=max(1, workers), memory_mb=limits.memory_mb, threads=1)
     if pass_.compute != "gpu":
-        return PoolSpec(workers=max(1, workers), memory_mb=limits.memory_mb, threads=1)
-    models = tuple(dict.fromkeys(spec_of(step) for step in steps))
-    return PoolSpec(
-        workers=max(1, workers),
-        memory_mb=limits.memory_mb,
-        threads=max(1, cores // max(1, workers)),
-        models=models,
-    )
+        threads = max(1, min(plain.workers, cores) // max(1, len(tasks)))
+        yield from measure_tasks(_with_threads(tasks, threads), pool=plain, timeout_seconds=limits.timeout_seconds)
+        return
+    model = replace(plain, threads=max(1, cores // plain.workers), models=tuple(dict.fromkeys(map(spec_of, steps))))
+    if all(step.device == "cpu" for step in steps):
+        tasks = _with_threads(tasks, model.threads)
+        yield from measure_tasks(tasks, pool=model, timeout_seconds=limits.timeout_seconds)
+        return
+    decoders = replace(plain, workers=max(1, cores - 1))
+    yield from feed_tasks(tasks, decoders=decoders, model=model, timeout_seconds=limits.timeout_seconds)
 
 
-def _threads(pool: PoolSpec, num_tasks: int) -> int:
-    """For one video: the model's own; else what is left of the cores where there are fewer videos than workers."""
-    if pool.models:
-        return pool.threads
-    return max(1, min(pool.workers, os.cpu_count() or 1) // max(1, num_tasks))
+def _with_threads(tasks: Sequence[Task], threads: int) -> list[Task]:
+    return [replace(task, threads=threads) for task in tasks]
 
 
 class _Meter:

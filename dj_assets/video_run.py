@@ -126,17 +126,7 @@ def measure_task(task: Task) -> Outcome:
 
     A `MediaError` becomes the status of the measures that it concerns; a fault of one operator becomes its `bug`.
     """
-    started = time.perf_counter()
-    _use_threads(task.threads)
-    run = VideoRun(task)
-    try:
-        run.measure()
-    except MediaError as error:
-        run.fail_rest(error)
-    except MemoryError:
-        run.fail_rest(out_of_memory(task.path))
-    seconds = time.perf_counter() - started
-    return Outcome(task, tuple(run.measured()), run.probed, frames=run.frames, seconds=seconds, peak_mb=peak_mb())
+    return VideoRun(task).outcome()
 
 
 def _use_threads(count: int) -> None:
@@ -158,10 +148,26 @@ class VideoRun:
         self.score_seconds: dict[str, float] = {}
         self.scores: dict[str, list[Scores]] = {}
 
-    def measured(self) -> Iterator[Measured]:
-        """The results in the order of the task's specs."""
-        for spec in self.task.specs:
-            yield self.done[spec.measure_id]
+    def outcome(self) -> Outcome:
+        """Measure, and say what was found."""
+        started = time.perf_counter()
+        self.run()
+        return self.told(time.perf_counter() - started)
+
+    def told(self, seconds: float) -> Outcome:
+        """What was found, in the order of the task's specs. seconds: that it took."""
+        measured = tuple(self.done[spec.measure_id] for spec in self.task.specs)
+        return Outcome(self.task, measured, self.probed, frames=self.frames, seconds=seconds, peak_mb=peak_mb())
+
+    def run(self) -> None:
+        """Measure. What goes wrong with the video is in `done`."""
+        _use_threads(self.task.threads)
+        try:
+            self.measure()
+        except MediaError as error:
+            self.fail_rest(error)
+        except MemoryError:
+            self.fail_rest(out_of_memory(self.task.path))
 
     def fail(self, spec: MeasureSpec, error: MediaError) -> None:
         self.done[spec.measure_id] = Measured(spec.measure_id, status=error.status, reason=error.one_line())
@@ -247,7 +253,7 @@ class VideoRun:
         from dj_assets.video.decode import decode_windows, wanted_frames
 
         planned = list(self._plans(specs, scan.info))
-        self.begin([spec for spec, _ in planned])
+        self.begin(planned, scan.info)
         started = time.perf_counter()
         for number, windows in decode_windows(video, scan, [plan for _, plan in planned], linear=linear):
             self.decode_seconds += time.perf_counter() - started
@@ -259,9 +265,9 @@ class VideoRun:
         self.frames = max(self.frames, len(wanted_frames([plan for _, plan in planned])))
         self.finish()
 
-    def begin(self, specs: Sequence[MeasureSpec]) -> None:
-        """Windows of these measures are about to come, from their first one on; earlier ones do not count."""
-        self.scores = {spec.measure_id: [] for spec in specs}
+    def begin(self, planned: Sequence[tuple[MeasureSpec, FramePlan]], info: VideoInfo) -> None:
+        """Windows of these plans are about to come, from their first one on; earlier ones do not count."""
+        self.scores = {spec.measure_id: [] for spec, _ in planned}
 
     def take(self, spec: MeasureSpec, windows: Windows) -> None:
         """Score a batch of a measure's windows."""

@@ -57,13 +57,12 @@ def measure_tasks(tasks: Sequence[Task], *, pool: PoolSpec, timeout_seconds: flo
     """
     if not tasks:
         return
-    executor = _pool(pool)
     pending: dict[Future, Task] = {
-        executor.schedule(measure_task, args=(task,), timeout=timeout_seconds): task for task in tasks
+        schedule(measure_task, task, pool=pool, timeout_seconds=timeout_seconds): task for task in tasks
     }
     try:
         for future in as_completed(pending):
-            yield _outcome(pending[future], future, pool, timeout_seconds)
+            yield outcome_of(pending[future], future, pool, timeout_seconds)
     finally:
         for future in pending:
             future.cancel()
@@ -78,7 +77,7 @@ def call(work: Callable[..., Any], *args: Any, pool: PoolSpec, timeout_seconds: 
     from pebble import ProcessExpired
 
     named = args[0].path if about is None else about
-    future = _pool(pool).schedule(work, args=args, timeout=timeout_seconds)
+    future = schedule(work, *args, pool=pool, timeout_seconds=timeout_seconds)
     try:
         return future.result()
     except TimeoutError:
@@ -89,7 +88,15 @@ def call(work: Callable[..., Any], *args: Any, pool: PoolSpec, timeout_seconds: 
         future.cancel()
 
 
-def _outcome(task: Task, future: Future, pool: PoolSpec, timeout_seconds: float) -> Outcome:
+def schedule(work: Callable[..., Any], *args: Any, pool: PoolSpec, timeout_seconds: float) -> Future:
+    """Have a worker run a function when it comes to it; the clock runs from then on. Both must be importable and
+    picklable, like what it returns."""
+    future: Future = _pool(pool).schedule(work, args=args, timeout=timeout_seconds)
+    return future
+
+
+def outcome_of(task: Task, future: Future, pool: PoolSpec, timeout_seconds: float) -> Any:
+    """What a finished future returned, or the outcome of a task whose worker had no time or no life left."""
     from pebble import ProcessExpired
 
     try:
