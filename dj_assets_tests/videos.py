@@ -24,6 +24,7 @@ CODECS = {
     "vp8": ("libvpx", ".webm", {"cpu-used": "8", "deadline": "realtime"}),
     "vp9": ("libvpx-vp9", ".webm", {"cpu-used": "8", "lag-in-frames": "16", "auto-alt-ref": "1"}),
     "av1": ("libsvtav1", ".mkv", {"preset": "12"}),
+    "av1_mp4": ("libsvtav1", ".mp4", {"preset": "8"}),
     "mpeg4": ("mpeg4", ".avi", {"bf": "2"}),
     "mpeg2": ("mpeg2video", ".mpg", {"bf": "2"}),
 }

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from dj_assets.video.bitstream_av1 import Av1Test
+
 Packet = bytes | memoryview
 
 IsDisposable = Callable[[Packet], bool]
@@ -16,13 +18,15 @@ IsDisposable = Callable[[Packet], bool]
 def disposable_test(codec: str, extradata: bytes) -> IsDisposable | None:
     """The test for a stream's packets, or None for codecs whose packets do not tell.
 
-    codec: FFmpeg's name of the decoder. extradata: what the container holds for it (avcC, hvcC or NAL units).
+    codec: FFmpeg's name of the decoder. extradata: what the container holds for it (avcC, hvcC, av1C or plain units).
     """
     if codec == "h264":
         length_size = (extradata[4] & 3) + 1 if _is_mp4_record(extradata, 7) else 0
         return lambda packet: _h264_is_disposable(packet, length_size)
     if codec == "hevc":
         return _HevcTest(extradata)
+    if codec in ("av1", "libdav1d", "libaom-av1"):
+        return Av1Test(extradata)
     return None
 
 

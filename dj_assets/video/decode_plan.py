@@ -12,7 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-JUMPABLE_CODECS = frozenset(("h264", "hevc", "vp8", "vp9", "libvpx", "libvpx-vp9", "av1", "libdav1d", "mjpeg"))
+JUMPABLE_CODECS = frozenset(
+    ("h264", "hevc", "vp8", "vp9", "libvpx", "libvpx-vp9", "av1", "libdav1d", "libaom-av1", "mjpeg")
+)
 """Decoders (FFmpeg's names) that give the same picture, or none, wherever they begin: others are sent all packets."""
 
 

@@ -25,7 +25,7 @@ def clip(folder: Path, name: str, *, num_frames: int = 60) -> Path:
     return videos.write_video(folder / f"{name}{suffix}", frames, codec=codec, options={"g": "30", **options})
 
 
-@pytest.mark.parametrize("name", ["h264", "h264_pyramid_ts", "hevc", "hevc_ts"])
+@pytest.mark.parametrize("name", ["h264", "h264_pyramid_ts", "hevc", "hevc_ts", "av1", "av1_mp4"])
 def test_without_all_disposable_packets_the_others_decode_to_the_same_pictures(tmp_path: Path, name: str) -> None:
     path = clip(tmp_path, name)
     codec, extradata, every = packets(path)
@@ -57,7 +57,7 @@ def test_without_b_frames_nothing_is_disposable(tmp_path: Path) -> None:
     assert test is not None and not any(test(bytes(packet)) for packet in every)
 
 
-@pytest.mark.parametrize("codec", ["vp9", "libdav1d", "mpeg4"])
+@pytest.mark.parametrize("codec", ["vp9", "vp8", "mpeg4"])
 def test_codecs_that_do_not_tell_have_no_test(codec: str) -> None:
     assert disposable_test(codec, b"") is None
 
@@ -107,3 +107,27 @@ def test_only_random_access_pictures_begin_hevc(tmp_path: Path) -> None:
     begins = [index for index, packet in enumerate(every) if begins_decoding(codec, extradata, bytes(packet))]
     assert begins == [index for index, packet in enumerate(every) if packet.is_keyframe]
     assert len(begins) >= 2
+
+
+def test_av1_that_cannot_be_read_is_never_disposable(tmp_path: Path) -> None:
+    """Every packet cut short at every place, and each of its first bits turned over: an answer, never an error."""
+    codec, extradata, every = packets(clip(tmp_path, "av1"))
+    data = [bytes(packet) for packet in every[:12]]
+    test = disposable_test(codec, extradata)
+    assert test is not None and any(map(test, data))
+    for one in data:
+        for size in range(min(len(one), 24)):
+            assert not test(one[:size])
+            test(bytes((*one[:size], one[size] ^ 0x40, *one[size + 1 :])))
+    unknown = disposable_test(codec, b"")
+    assert unknown is not None and not any(unknown(one) for one in data[1:]), "no sequence header was seen"
+
+
+def test_an_av1_sequence_with_a_decoder_model_is_left_alone() -> None:
+    test = disposable_test("libdav1d", b"")
+    assert test is not None
+    # profile 0, not still, not reduced, timing: 64 bits, not equal intervals, a decoder model follows
+    bits = "000" + "0" + "0" + "1" + "0" * 64 + "0" + "1"
+    body = int(bits.ljust(80, "1"), 2).to_bytes(10, "big")
+    assert not test(bytes((0x0A, len(body))) + body)
+    assert test.sequence is None  # type: ignore[attr-defined]
