@@ -172,6 +172,31 @@ def test_planned_decoding_gives_the_pictures_of_sequential_decoding(
                     np.testing.assert_array_equal(picture, truth[index])
 
 
+def test_pictures_that_an_edit_list_hides_are_decoded_where_others_need_them(tmp_path: Path) -> None:
+    """A clip that was cut without encoding begins before its first shown picture."""
+    frames = videos.shifting(videos.texture(height=96, width=128), num_frames=60, pixels_per_frame=3)
+    source = videos.write_video(tmp_path / "whole.mp4", frames, options={"g": "20", "bf": "2"})
+    path = tmp_path / "cut.mp4"
+    with av.open(str(source)) as reader:
+        stream = reader.streams.video[0]
+        hidden = int(7 / 24 / stream.time_base)
+        with av.open(str(path), "w", options={"avoid_negative_ts": "disabled", "use_editlist": "1"}) as writer:
+            target = writer.add_stream_from_template(stream)
+            for packet in reader.demux(stream):
+                if packet.dts is not None:
+                    packet.pts, packet.dts, packet.stream = packet.pts - hidden, packet.dts - hidden, target
+                    writer.mux(packet)
+    with av.open(str(path)) as container:
+        truth = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    with open_video(str(path), roots=[tmp_path], limits=MediaLimits()) as video:
+        scan = probe(video, hold=True)
+        assert (scan.info.num_frames_from_scan, int((scan.packets.frames < 0).sum())) == (53, 7)
+        for wanted in ([0], [0, 20, 52], [52], [5, 12, 13]):
+            [(_, windows)] = decode_windows(video, scan, [single(wanted, RGB)])
+            for index, picture in zip(wanted, windows.data[:, 0], strict=True):
+                np.testing.assert_array_equal(picture, truth[index])
+
+
 def test_what_is_not_needed_is_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dj_assets.video import decode as room
 
