@@ -143,7 +143,9 @@ def measure_pass(
     for step in steps:
         store.describe_measure(info_of(step))
     tasks = list(_tasks(steps, samples, known, in_play, roots, limits))
-    unprobed = store.without_probe({task.content_hash for task in tasks})
+    probes = store.find_probes({task.content_hash for task in tasks})
+    tasks = _longest_first(tasks, probes)
+    unprobed = {task.content_hash for task in tasks} - probes.keys()
     run = _Run(store, provenance, _Meter(pass_.compute, len(tasks), progress), unprobed)
     run.take(_outcomes(pass_, steps, tasks, workers, limits), steps)
     faults: dict[str, Exception] = {
@@ -195,7 +197,7 @@ def _tasks(
     roots: Sequence[Path],
     limits: Limits,
 ) -> Iterator[Task]:
-    """One task per distinct content that lacks a wanted number; largest files first, so that none is left for last."""
+    """One task per distinct content that lacks a wanted number."""
     bounds = media_limits(limits)
     missing: dict[str, dict[str, MeasureSpec]] = {}
     first: dict[str, Video] = {}
@@ -209,7 +211,7 @@ def _tasks(
                 if video.content_hash not in known[step.measure_id]:
                     first.setdefault(video.content_hash, video)
                     missing.setdefault(video.content_hash, {})[step.measure_id] = spec_of(step)
-    for content_hash in sorted(missing, key=lambda key: -first[key].num_bytes):
+    for content_hash, specs in missing.items():
         video = first[content_hash]
         yield Task(
             path=video.path,
@@ -217,9 +219,20 @@ def _tasks(
             num_bytes=video.num_bytes,
             modified_ns=video.modified_ns,
             roots=tuple(roots),
-            specs=tuple(missing[content_hash].values()),
+            specs=tuple(specs.values()),
             limits=bounds,
         )
+
+
+def _longest_first(tasks: Sequence[Task], probes: Mapping[str, Mapping[str, Any]]) -> list[Task]:
+    """So that no long video is left for last, when the other workers have nothing to do.
+
+    By pixels and duration where an earlier pass has seen them; by bytes, at the rate of those, where none has.
+    """
+    known = {key: probe["width"] * probe["height"] * probe["duration_seconds"] for key, probe in probes.items()}
+    num_bytes = sum(task.num_bytes for task in tasks if task.content_hash in known)
+    per_byte = sum(known.values()) / num_bytes if num_bytes else 1.0
+    return sorted(tasks, key=lambda task: -known.get(task.content_hash, task.num_bytes * per_byte))
 
 
 def info_of(step: Step) -> MeasureInfo:

@@ -10,12 +10,14 @@ import duckdb
 import pytest
 
 from dj_assets import workers
-from dj_assets.measure import PassResult, Progress, identify, measure_pass
+from dj_assets.measure import PassResult, Progress, _longest_first, identify, measure_pass
 from dj_assets.plan import Plan, make_plan
 from dj_assets.recipe import Limits, Recipe, Settings, StepSource
 from dj_assets.samples import Sample, Video
 from dj_assets.store.rows import Provenance
 from dj_assets.store.store import Store
+from dj_assets.video.safe_open import MediaLimits
+from dj_assets.video_run import Task
 from dj_assets_tests import videos
 
 PROVENANCE = Provenance(asset="r/stats", shard="s-00000", recipe="r", recipe_sha256="0", code_version="1")
@@ -190,3 +192,17 @@ def test_what_was_measured_before_an_interruption_is_kept(tmp_path: Path, store:
         run(plan, samples, store, progress=stop_after_two)
     again = run(plan, samples, store)
     assert (again.measured, again.reused) == (1, 2)
+
+
+def test_long_videos_come_first_by_what_earlier_passes_saw_and_by_bytes_where_none_did(tmp_path: Path) -> None:
+    def of(name: str, num_bytes: int) -> Task:
+        return Task(name, name, num_bytes, 0, (), (), MediaLimits())
+
+    tasks = [of("small file, long", 10), of("large file, short", 1000), of("unseen", 500), of("unseen, small", 1)]
+    seen = {
+        "small file, long": {"width": 1920, "height": 1080, "duration_seconds": 60.0},
+        "large file, short": {"width": 640, "height": 360, "duration_seconds": 2.0},
+    }
+    ordered = [task.path for task in _longest_first(tasks, seen)]
+    assert ordered == ["small file, long", "unseen", "large file, short", "unseen, small"]
+    assert [task.path for task in _longest_first(tasks, {})][:2] == ["large file, short", "unseen"]

@@ -36,11 +36,6 @@ COLUMNS: dict[str, tuple[str, str]] = {
 """Name -> SQL type and meaning."""
 
 
-def unknown(root: Path, content_hashes: Collection[str]) -> set[str]:
-    """Those of the videos that have no probe yet."""
-    return set(content_hashes) - facts_log.find(root, OPERATOR, MEASURE_ID, content_hashes).keys()
-
-
 def find(root: Path, content_hashes: Collection[str]) -> dict[str, dict[str, Any]]:
     """What is known of these videos: content hash -> value by column name."""
     found = facts_log.find(root, OPERATOR, MEASURE_ID, content_hashes)

@@ -188,9 +188,9 @@ class Store:
         """
         return facts_log.compact(self.root, operator, measure_id, paths)
 
-    def without_probe(self, content_hashes: Collection[str]) -> set[str]:
-        """Those of the videos of which nobody wrote down what they are."""
-        return probes.unknown(self.root, content_hashes)
+    def find_probes(self, content_hashes: Collection[str]) -> dict[str, dict[str, Any]]:
+        """What is written down of what videos are: content hash → value by column of `probes.COLUMNS`."""
+        return probes.find(self.root, content_hashes)
 
     def append_probes(self, found: Mapping[str, Mapping[str, Any]], provenance: Provenance) -> None:
         """Write down what some videos are: content hash → value by column of `probes.COLUMNS`."""
