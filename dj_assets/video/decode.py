@@ -23,8 +23,8 @@ from dj_assets.video.bitstream import begins_decoding, disposable_test
 from dj_assets.video.decode_plan import JUMPABLE_CODECS, DecodePlan, plan_packets
 from dj_assets.video.probe import OpenVideo, Scan, decoded, decoded_frames
 
-BATCH_BYTES = 64 * 2**20
-"""Pictures handed over at once. Large enough to fill a model's batch, small beside a worker's memory."""
+BATCH_BYTES = 32 * 2**20
+"""Pictures handed over at once: some frames of 1080p, small beside a worker's memory."""
 
 SEEK_PACKETS = 256
 """Gaps of at least so many packets are sought over: reading past one costs some 20 µs, a seek some milliseconds."""
