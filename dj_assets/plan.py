@@ -266,6 +266,7 @@ def _make_step(recipe: Recipe, source: StepSource, earlier: Sequence[Step], note
     device = reader.device()
     notes.extend(reader.notes())
     reader.finish()
+    params = params.on(device)
 
     repeats = sum(step.operator.name == operator.name for step in earlier)
     taken = {name for step in earlier for name in step.stat_names}

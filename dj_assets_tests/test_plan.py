@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from dj_assets import operators
+from dj_assets.cli.tables import changed_params
 from dj_assets.errors import BadOption, RecipeError, RecipeErrors, UnknownOperator
+from dj_assets.operators.video_ocr_area_ratio_filter import OcrParams
 from dj_assets.plan import BASE_OPTIONS_WITHOUT_EFFECT, Plan, StatRange, gpu_device, make_plan
 from dj_assets.recipe import load_recipe
 
@@ -199,6 +201,34 @@ def test_the_device_is_part_of_a_measure_only_where_it_moves_the_number(
         ids[device] = (motion.measure_id, ocr.measure_id)
     assert ids["cpu"][0] == ids["cuda"][0]
     assert ids["cpu"][1] != ids["cuda"][1]
+
+
+@pytest.mark.parametrize(
+    ("device", "options", "precision", "stored", "shown"),
+    [
+        ("cpu", {}, "fp32", {"frame_sample_num": 3}, "defaults"),
+        ("cpu", {"precision": "fp32"}, "fp32", {"frame_sample_num": 3}, "defaults"),
+        ("cpu", {"precision": "bf16"}, "bf16", {"frame_sample_num": 3, "precision": "bf16"}, 'precision="bf16"'),
+        ("cuda", {}, "fp16", {"frame_sample_num": 3, "precision": "fp16"}, "defaults"),
+        ("cuda", {"precision": None}, "fp16", {"frame_sample_num": 3, "precision": "fp16"}, "defaults"),
+        ("cuda", {"precision": "fp32"}, "fp32", {"frame_sample_num": 3}, 'precision="fp32"'),
+    ],
+    ids=str,
+)
+def test_a_step_has_the_precision_that_its_device_has_by_default(
+    plan_of: PlanOf, device: str, options: dict[str, Any], precision: str, stored: dict[str, Any], shown: str
+) -> None:
+    """What was stored in fp32 before there was a choice is that measure still, under its id and by its params."""
+    [step] = plan_of((OCR, {"accelerator": device, **options})).steps
+    assert isinstance(step.params, OcrParams)
+    assert step.params.precision == precision
+    assert step.params.canonical() == stored
+    assert changed_params(step) == shown
+
+
+def test_an_unknown_precision_is_told_what_there_is(plan_of: PlanOf) -> None:
+    [fault] = errors_of(plan_of, (OCR, {"precision": "fp8"}))
+    assert "fp32, bf16 or fp16" in fault.allowed
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,11 @@ def _step_cells(step: Step) -> tuple[str, ...]:
 
 
 def changed_params(step: Step) -> str:
-    """The params that differ from their defaults, as `frame_sample_num=5`; `defaults` for none."""
-    changed = json.loads(step.params.model_dump_json(exclude_defaults=True))
-    shown = [f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in changed.items()]
+    """The params that differ from their defaults on the step's device, as `frame_sample_num=5`; `defaults` for none."""
+    defaults = type(step.params).model_construct().on(step.device).model_dump(mode="json")
+    shown = [
+        f"{name}={json.dumps(value, ensure_ascii=False)}"
+        for name, value in step.params.model_dump(mode="json").items()
+        if name not in defaults or value != defaults[name]
+    ]
     return ", ".join(shown) or "defaults"

@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -22,13 +22,29 @@ Device = Literal["cpu", "cuda"]
 
 
 class Params(BaseModel):
-    """Options that change an operator's number. Subclass per operator; unknown options are refused."""
+    """Options that change an operator's number. Subclass per operator; unknown options are refused.
+
+    added: options that came after the operator had stored its first number -> the value that it had worked by until
+    then, in JSON form. `canonical` leaves them out at that value, so that what is stored keeps its measure id.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    added: ClassVar[Mapping[str, Any]] = {}
+
+    def on(self, device: Device) -> Self:
+        """With every default that depends on the device filled in. Twice is as good as once."""
+        return self
+
     def canonical(self) -> dict[str, Any]:
-        """JSON form with every default spelled out, so that leaving one out is the same measure."""
-        return json.loads(self.model_dump_json())
+        """JSON form with every default spelled out but those of `added`, so that leaving one out is the same measure.
+
+        Defaults that depend on the device are spelled out only after `on`.
+        """
+        spelled_out = json.loads(self.model_dump_json())
+        return {
+            name: value for name, value in spelled_out.items() if name not in self.added or value != self.added[name]
+        }
 
     def warnings(self) -> Sequence[str]:
         """Lines that a user should read once when the recipe is loaded."""
@@ -181,7 +197,7 @@ class Operator:
 
     def measure_id(self, params: Params, device: Device) -> str:
         """Stable id of (operator, version, canonical params, device where it moves the number): 16 hex digits."""
-        facts = {"operator": self.name, "version": self.version, "params": params.canonical()}
+        facts = {"operator": self.name, "version": self.version, "params": params.on(device).canonical()}
         if self.device_moves_number:
             facts["device"] = device
         text = json.dumps(facts, sort_keys=True, separators=(",", ":"))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -11,7 +14,7 @@ import pytest
 from dj_assets import operators
 from dj_assets.errors import MediaError, UnknownOperator
 from dj_assets.frames import Size, VideoInfo, Windows
-from dj_assets.operators._contract import Bound, NoParams, Operator, Scores, Stat, View
+from dj_assets.operators._contract import Bound, Device, NoParams, Operator, Params, Scores, Stat, View
 from dj_assets.video_run import measure_task
 from dj_assets_tests import videos
 from dj_assets_tests.operators.tasks import measure, spec, task
@@ -192,6 +195,49 @@ def test_the_measure_id_follows_what_moves_the_number_and_nothing_else() -> None
     assert motion.measure_id(motion.params(sampling_fps=4), "cpu") != base
     assert motion.measure_id(motion.params(), "cuda") == base
     assert ocr.measure_id(ocr.params(), "cuda") != ocr.measure_id(ocr.params(), "cpu")
+
+
+class GrownParams(Params):
+    """An operator's params after `depth`, and then `detail`, were added to it."""
+
+    size: int = 3
+    depth: int | None = None
+    detail: float = 0.5
+
+    added: ClassVar[Mapping[str, Any]] = {"depth": 1, "detail": 0.5}
+
+    def on(self, device: Device) -> GrownParams:
+        return self if self.depth is not None else self.model_copy(update={"depth": 8 if device == "cuda" else 1})
+
+
+@pytest.mark.parametrize(
+    ("given", "device", "canonical"),
+    [
+        ({}, "cpu", {"size": 3}),
+        ({"depth": 1, "detail": 0.5}, "cpu", {"size": 3}),
+        ({}, "cuda", {"size": 3, "depth": 8}),
+        ({"depth": 1}, "cuda", {"size": 3}),
+        ({"size": 4, "detail": 0.25}, "cpu", {"size": 4, "detail": 0.25}),
+    ],
+    ids=str,
+)
+def test_options_that_were_added_move_no_measure_at_the_value_of_before(
+    given: dict[str, Any], device: Device, canonical: dict[str, Any]
+) -> None:
+    params = GrownParams(**given)
+    assert params.on(device).canonical() == canonical
+    assert params.on(device).on("cpu") == params.on(device), "filled in once"
+    operator = replace(operators.get("video_duration_filter"), params=GrownParams, device_moves_number=True)
+    assert operator.measure_id(params, device) == operator.measure_id(params.on(device), device)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_filled_in_params_survive_the_way_to_a_worker(name: str, device: Device) -> None:
+    operator = operators.get(name)
+    params = operator.params().on(device)
+    assert operator.params.model_validate_json(params.model_dump_json()) == params == params.on(device)
+    assert set(operator.params.added) <= set(operator.params.model_fields)
 
 
 def test_scores_is_values_and_details() -> None:
