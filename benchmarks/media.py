@@ -85,7 +85,6 @@ PACKAGES = (
         {
             "vtest.avi": ("./usr/share/doc/opencv-doc/examples/data/vtest.avi", "45cddc9490be6934"),
             "Megamind.avi": ("./usr/share/doc/opencv-doc/examples/data/Megamind.avi", "0057387cb7e75c8f"),
-            "box.mp4": ("./usr/share/doc/opencv-doc/opencv4/html/box.mp4.gz", "62b744b99403f899"),
             "cup.mp4": ("./usr/share/doc/opencv-doc/opencv4/html/cup.mp4.gz", "37db9cee98f70b14"),
         },
     ),
