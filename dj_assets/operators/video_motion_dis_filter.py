@@ -1,6 +1,6 @@
 """Keeps samples whose videos move by `min_score` to `max_score` picture diagonals per second.
 
-Ours, not Data-Juicer's: the quick tier beside `video_motion_score_filter`. Dense inverse search flow (Kroeger et al.,
+Ours, not Data-Juicer's: the fast tier beside `video_motion_score_filter`. Dense inverse search flow (Kroeger et al.,
 "Fast Optical Flow using Dense Inverse Search", ECCV 2016) through OpenCV, over pairs that lie close in time, on
 pictures of one size; so one scene has one number at every resolution and frame rate.
 
@@ -39,6 +39,10 @@ GOLDEN = (math.sqrt(5) - 1) / 2
 
 LEAST_SCALE = 0.05
 """Diagonals per second that end the colour scale of still scenes; below it there is nothing but noise to be seen."""
+
+MIN_SCORE = 0.001
+"""Default bound: above a slide with a running counter (0.0002) and a still under grain of 8 grey levels (0.0008), below
+people who walk far off in a fixed camera's picture (0.0016)."""
 
 Grey = npt.NDArray[np.uint8]
 Flow = npt.NDArray[np.float32]
@@ -143,7 +147,7 @@ OPERATOR = Operator(
     params=DisParams,
     stats=(Stat("video_motion_dis", unit="diagonals per second"),),
     bounds=(
-        Bound("min_score", "video_motion_dis", "min", 0.005, help="diagonals per second"),
+        Bound("min_score", "video_motion_dis", "min", MIN_SCORE, help="diagonals per second"),
         Bound("max_score", "video_motion_dis", "max", MAX_FLOAT, help="diagonals per second"),
     ),
     plan=plan,

@@ -1,6 +1,6 @@
 """Keeps samples whose videos show text on `min_area_ratio` to `max_area_ratio` of the picture.
 
-Ours, not Data-Juicer's: the quick tier beside `video_ocr_area_ratio_filter`. Text is found by the small detector of
+Ours, not Data-Juicer's: the fast tier beside `video_ocr_area_ratio_filter`. Text is found by the small detector of
 PP-OCRv6, a network after Liao et al., "Real-time Scene Text Detection with Differentiable Binarization" (AAAI 2020),
 on pictures of at most 640 pixels; its weights lie in the package rapidocr.
 """
