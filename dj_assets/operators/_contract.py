@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict
 from dj_assets.frames import FramePlan, VideoInfo, Windows
 
 Compute = Literal["header", "cpu", "gpu"]
-"""`header`: packet facts only. `cpu`: decoded frames, no model. `gpu`: a model, on the CPU where there is no GPU."""
+"""`header`: packet facts only. `cpu`: decoded frames, and at most a model so small that each worker has one of its own.
+`gpu`: a model, on the CPU where there is no GPU."""
 
 Device = Literal["cpu", "cuda"]
 

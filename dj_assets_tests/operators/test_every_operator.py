@@ -21,7 +21,7 @@ from dj_assets_tests.operators.tasks import measure, spec, task
 
 NAMES = operators.names()
 ON_FRAMES = [name for name in NAMES if operators.get(name).plan is not None]
-WITHOUT_MODEL = [name for name in NAMES if operators.get(name).compute != "gpu"]
+LIGHT = [name for name in NAMES if operators.get(name).compute != "gpu"]
 
 
 SMALL = Size(36, 64)
@@ -84,7 +84,7 @@ def test_plans_are_valid_or_too_short(name: str, case: str, info: VideoInfo) -> 
     assert plan.frames.max() < info.num_frames_from_scan
 
 
-@pytest.mark.parametrize("name", [name for name in ON_FRAMES if name in WITHOUT_MODEL])
+@pytest.mark.parametrize("name", [name for name in ON_FRAMES if name in LIGHT])
 def test_scores_are_one_per_window_finite_and_leave_the_pictures_alone(name: str) -> None:
     operator = operators.get(name)
     plan = operator.plan(video_info(10), operator.params())  # type: ignore[misc]
@@ -92,7 +92,8 @@ def test_scores_are_one_per_window_finite_and_leave_the_pictures_alone(name: str
     data = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     before = data.copy()
     windows = Windows(data, plan.windows, plan.windows / 24, plan.look)
-    scores = operator.score(windows, operator.params(), None)  # type: ignore[misc]
+    model = operator.load(operator.params(), "cpu")
+    scores = operator.score(windows, operator.params(), model)  # type: ignore[misc]
     assert scores.values.shape == (len(plan.windows),) and np.isfinite(scores.values).all()
     np.testing.assert_array_equal(data, before)
 
@@ -124,14 +125,14 @@ def test_what_is_drawn_is_one_set_of_pictures_per_view_and_leaves_the_frames_alo
 
 
 def test_together_they_give_the_numbers_that_each_gives_alone(moving_2px: Path) -> None:
-    specs = [spec(name) for name in WITHOUT_MODEL]
+    specs = [spec(name) for name in LIGHT]
     together = measure_task(task(moving_2px, *specs)).measured
-    alone = [measure(moving_2px, name) for name in WITHOUT_MODEL]
+    alone = [measure(moving_2px, name) for name in LIGHT]
     assert [m.values for m in together] == [m.values for m in alone]
     assert [m.window_values for m in together] == [m.window_values for m in alone]
 
 
-@pytest.mark.parametrize("name", [name for name in ON_FRAMES if name in WITHOUT_MODEL])
+@pytest.mark.parametrize("name", [name for name in ON_FRAMES if name in LIGHT])
 def test_the_same_pictures_score_the_same_in_every_container(moving_2px: Path, tmp_path: Path, name: str) -> None:
     frames = videos.shifting(videos.texture(height=96, width=128), num_frames=24, pixels_per_frame=2)
     webm = videos.write_video(tmp_path / "vp9.webm", frames, codec="libvpx-vp9", lossless=True)
