@@ -195,7 +195,7 @@ def told_apart(columns_: Columns) -> dict[str, Codes]:
     dropped = _dropped_before(columns_)
     return {
         key: np.where(
-            (step.statuses == NOT_MEASURED) & dropped[step.step.operator.compute][step.samples],
+            (step.statuses == NOT_MEASURED) & dropped[step.step.compute][step.samples],
             np.uint8(SKIPPED),
             step.statuses,
         )
@@ -316,7 +316,7 @@ class _Analyser:
         asked = np.zeros(self._contents.count, dtype=bool)
         asked[of_videos[listed]] = True
         spared = asked.copy()
-        spared[of_videos[listed & ~self._dropped[step.step.operator.compute][step.samples]]] = False
+        spared[of_videos[listed & ~self._dropped[step.step.compute][step.samples]]] = False
 
         table = bulk.costs(self.store.root, operator.name, step.step.measure_id)
         seconds = np.where(asked, self._contents.lookup(table, "cost_seconds"), np.nan)
@@ -329,7 +329,7 @@ class _Analyser:
         guessed = 0.0 if mean is None else mean * int((spared & ~has_cost).sum())
         return Cost(
             step=step.step.key,
-            compute=operator.compute,
+            compute=step.step.compute,
             contents=int(asked.sum()),
             measured=int(is_measured.sum()),
             failed=int((has_cost & ~is_measured).sum()),

@@ -372,7 +372,7 @@ def _step(step: Step) -> dict[str, Any]:
         "keeps": step.keeps,
         "params": json.dumps(step.params.canonical(), ensure_ascii=False),
         "measure_id": step.measure_id,
-        "device": step.device if step.operator.compute == "gpu" else "",
+        "device": step.device if step.compute == "gpu" else "",
         "version": step.operator.version,
         "video_key": step.video_key,
     }

@@ -154,6 +154,11 @@ class Step:
     stat_names: tuple[str, ...]
 
     @property
+    def compute(self) -> Compute:
+        """The pass that it belongs to: its operator's, or `gpu` where a recipe puts a `cpu` operator on a GPU."""
+        return "gpu" if self.device == "cuda" else self.operator.compute
+
+    @property
     def bounds_text(self) -> str:
         """The ranges in words, as they are stored: in verdicts and in manifests of exports."""
         return " and ".join(str(range_) for range_ in self.ranges)
@@ -238,9 +243,9 @@ def make_plan(recipe: Recipe) -> Plan:
     if errors:
         raise RecipeErrors(errors)
     passes = tuple(
-        Pass(compute, tuple(step for step in steps if step.operator.compute == compute))
+        Pass(compute, tuple(step for step in steps if step.compute == compute))
         for compute in PASS_ORDER
-        if any(step.operator.compute == compute for step in steps)
+        if any(step.compute == compute for step in steps)
     )
     return Plan(recipe, tuple(steps), passes, tuple(dict.fromkeys(warnings)), tuple(dict.fromkeys(notes)))
 
@@ -457,12 +462,17 @@ class _OptionReader:
         wanted = self.source.options.get("accelerator")
         if wanted not in (None, "cpu", "cuda"):
             self.bad("accelerator", f"accelerator: {source_text(wanted)}", "cpu or cuda", "leave it out")
-        if self.operator.compute != "gpu" or wanted == "cpu":
-            return "cpu"
-        return "cuda" if wanted == "cuda" else gpu_device()
+        if self.operator.compute == "gpu" and wanted is None:
+            return gpu_device()
+        return "cuda" if wanted == "cuda" and self._runs_on_gpu() else "cpu"
+
+    def _runs_on_gpu(self) -> bool:
+        return self.operator.compute == "gpu" or "cuda" in self.operator.also_on
 
     def notes(self) -> list[str]:
         reasons = {**BASE_OPTIONS_WITHOUT_EFFECT, **self.operator.ignored}
+        if self.source.options.get("accelerator") == "cuda" and not self._runs_on_gpu():
+            reasons["accelerator"] = "it runs on the CPU alone"
         return [
             f"{self.operator.name}.{option} has no effect here: {reasons[option]}"
             for option, value in self.source.options.items()

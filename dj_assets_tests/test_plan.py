@@ -246,6 +246,29 @@ def test_accelerator(
     assert plan_of((OCR, {"accelerator": accelerator})).steps[0].device == expected
 
 
+def test_motion_runs_on_a_gpu_only_where_the_recipe_says_so(plan_of: PlanOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenCV's number on the CPU is the reference, so the machine does not choose. On a GPU it is of the GPU's pass."""
+    monkeypatch.setenv("DJ_ASSETS_DEVICE", "cuda")
+    plan = plan_of(MOTION, (MOTION, {"accelerator": "cuda"}), OCR, DURATION)
+    by_machine, by_recipe, ocr, duration = plan.steps
+    assert [step.device for step in plan.steps] == ["cpu", "cuda", "cuda", "cpu"]
+    assert [step.compute for step in plan.steps] == ["cpu", "gpu", "gpu", "header"]
+    assert by_machine.measure_id != by_recipe.measure_id
+    assert [(pass_.compute, pass_.steps) for pass_ in plan.passes] == [
+        ("header", (duration,)),
+        ("cpu", (by_machine,)),
+        ("gpu", (by_recipe, ocr)),
+    ]
+    assert plan.notes == ()
+
+
+def test_a_gpu_for_an_operator_that_has_no_use_for_it_is_a_note(plan_of: PlanOf) -> None:
+    """It was dropped without a word."""
+    plan = plan_of((DURATION, {"accelerator": "cuda"}), (ASPECT, {"accelerator": "cpu"}))
+    assert [step.device for step in plan.steps] == ["cpu", "cpu"]
+    assert plan.notes == (f"{DURATION}.accelerator has no effect here: it runs on the CPU alone",)
+
+
 def test_a_device_that_does_not_exist_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DJ_ASSETS_DEVICE", "tpu")
     with pytest.raises(RecipeError, match="DJ_ASSETS_DEVICE is 'tpu'"):

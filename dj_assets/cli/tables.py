@@ -39,9 +39,7 @@ def _place(recipe: Recipe, key: str) -> str:
 
 
 def _step_cells(step: Step) -> tuple[str, ...]:
-    computed_on = (
-        f"{step.operator.compute} (on {step.device})" if step.operator.compute == "gpu" else step.operator.compute
-    )
+    computed_on = f"{step.compute} (on {step.device})" if step.compute == "gpu" else step.compute
     any_or_all = f" ({step.any_or_all} of the videos)" if step.any_or_all != step.operator.any_or_all_default else ""
     keeps = step.keeps + any_or_all
     return str(step.number), step.key, computed_on, changed_params(step), keeps, step.measure_id

@@ -394,12 +394,12 @@ def _stats_spec(graph: RecipeGraph, pass_: Pass, step: Step) -> dg.AssetSpec:
         code_version=step.measure_id,
         automation_condition=follows_its_inputs(),
         description=metadata.step_description(graph.plan, step),
-        kinds={"parquet", step.operator.compute},
+        kinds={"parquet", step.compute},
         owners=graph.owners,
         tags={
             **graph.tags,
             "dj_assets/operator": step.operator.name,
-            "dj_assets/compute": step.operator.compute,
+            "dj_assets/compute": step.compute,
         },
         metadata={
             **metadata.recipe_metadata(graph.plan.recipe, line=source.line, operator=step.operator),

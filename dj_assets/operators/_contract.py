@@ -141,6 +141,8 @@ class Operator:
     read(info, params): one number per stat, in the order of `stats`.
     plan(info, params): the frames wanted. Raises `TooShort` where there are too few.
     load(params, device): the model, once per worker process; heavy imports belong here.
+    also_on: devices that a `cpu` operator runs on as well, only where a recipe's `accelerator` names one: its number
+        there is another measure, and the step belongs to the `gpu` pass.
     score(windows, params, model): one value per window; must not write to `windows.data`.
     reduce(values): the stat from its window values, float64 [N] -> float.
     draw(views, params): optional evidence: the panels of each view, in order. Views come one by one as they are
@@ -162,6 +164,7 @@ class Operator:
     read: Callable[[VideoInfo, Any], Sequence[float]] | None = None
     plan: Callable[[VideoInfo, Any], FramePlan] | None = None
     load: Callable[[Any, Device], Any] = no_model
+    also_on: tuple[Device, ...] = ()
     score: Callable[[Windows, Any, Any], Scores] | None = None
     reduce: Callable[[npt.NDArray[np.float64]], float] = mean
     draw: Callable[[Iterable[View], Any], list[tuple[Panel, ...]]] | None = None
@@ -179,6 +182,8 @@ class Operator:
             raise TypeError(f"{self.name}: give either read, or plan and score")
         if (self.compute == "header") != (self.read is not None):
             raise TypeError(f"{self.name}: compute is 'header' exactly when read is given")
+        if self.also_on and (self.compute != "cpu" or "cpu" in self.also_on):
+            raise TypeError(f"{self.name}: also_on names other devices of an operator whose compute is 'cpu'")
         if frames and len(self.stats) != 1:
             raise TypeError(f"{self.name}: an operator on frames has one stat")
         names = {stat.name for stat in self.stats}
@@ -199,7 +204,7 @@ class Operator:
     def measure_id(self, params: Params, device: Device) -> str:
         """Stable id of (operator, version, canonical params, device where it moves the number): 16 hex digits."""
         facts = {"operator": self.name, "version": self.version, "params": params.on(device).canonical()}
-        if self.device_moves_number:
+        if self.device_moves_number or device in self.also_on:
             facts["device"] = device
         text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

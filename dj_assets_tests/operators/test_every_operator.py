@@ -170,6 +170,7 @@ def test_a_file_whose_declaration_has_another_name_is_told(operator_package: Pat
         ("neither read nor plan", {"read": None}),
         ("bound on a stat it has not", {"bounds": (Bound("min_x", "x", "min", 0.0),)}),
         ("header that scores", {"compute": "cpu"}),
+        ("header on a GPU", {"also_on": ("cuda",)}),
     ],
 )
 def test_a_declaration_that_cannot_work_is_refused(fault: str, change: dict) -> None:
@@ -194,7 +195,9 @@ def test_the_measure_id_follows_what_moves_the_number_and_nothing_else() -> None
     base = motion.measure_id(motion.params(), "cpu")
     assert motion.measure_id(motion.params(sampling_fps=2), "cpu") == base
     assert motion.measure_id(motion.params(sampling_fps=4), "cpu") != base
-    assert motion.measure_id(motion.params(), "cuda") == base
+    assert motion.measure_id(motion.params(), "cuda") != base
+    duration = operators.get("video_duration_filter")
+    assert duration.measure_id(duration.params(), "cuda") == duration.measure_id(duration.params(), "cpu")
     assert ocr.measure_id(ocr.params(), "cuda") != ocr.measure_id(ocr.params(), "cpu")
 
 
@@ -239,6 +242,24 @@ def test_filled_in_params_survive_the_way_to_a_worker(name: str, device: Device)
     params = operator.params().on(device)
     assert operator.params.model_validate_json(params.model_dump_json()) == params == params.on(device)
     assert set(operator.params.added) <= set(operator.params.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "expected"),
+    [
+        ("video_aspect_ratio_filter", {}, "38bb4a9639e6456a"),
+        ("video_duration_filter", {}, "100dbefa29b21964"),
+        ("video_motion_score_filter", {}, "58e02d15a24fff45"),
+        ("video_motion_score_filter", {"sampling_fps": 4, "size": 120, "relative": True}, "a8f968eb071ccbea"),
+        ("video_motion_score_filter", {"flags": 256, "poly_n": 7}, "fef69bcd9247c828"),
+        ("video_ocr_area_ratio_filter", {}, "02f7a758045ad702"),
+        ("video_resolution_filter", {}, "acf013b91a770d2e"),
+    ],
+)
+def test_ids_under_which_stores_hold_numbers_stay(name: str, params: dict, expected: str) -> None:
+    """Written down before operators could be put on another device. Another id would measure everything anew."""
+    operator = operators.get(name)
+    assert operator.measure_id(operator.params(**params), "cpu") == expected
 
 
 def test_scores_is_values_and_details() -> None:

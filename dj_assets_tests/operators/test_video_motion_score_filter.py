@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import math
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
-from dj_assets.frames import Size
+from dj_assets.frames import Look, Size, Windows
+from dj_assets.operators import _device, video_motion_score_filter
 from dj_assets.operators._contract import Panel, View
-from dj_assets.operators.video_motion_score_filter import MotionParams, draw, resized
+from dj_assets.operators._farneback import Farneback, FlowOptions
+from dj_assets.operators.video_motion_score_filter import MotionParams, draw, load, resized, score
 from dj_assets_tests import videos
 from dj_assets_tests.operators.tasks import measure
 
@@ -37,10 +43,103 @@ def test_relative_divides_by_the_diagonal(moving_2px: Path) -> None:
     assert relative.values[0] == pytest.approx(plain.values[0] / math.hypot(96, 128))
 
 
+def some_windows(count: int = 5) -> Windows:
+    """Pairs of a texture that is shifted by 1, 2, 3 … pixels."""
+    grey = videos.texture(height=96, width=144)[..., 0]
+    data = np.stack([np.stack([grey, np.roll(grey, shift, axis=1)]) for shift in range(1, count + 1)])
+    frames = np.arange(2 * count).reshape(count, 2)
+    return Windows(data, frames, frames / 10, Look("gray8"))
+
+
+@pytest.fixture
+def opencv_threads() -> Iterator[Callable[[int], None]]:
+    """Sets how many threads OpenCV may use, as a worker's task does."""
+    before = cv2.getNumThreads()
+    yield cv2.setNumThreads
+    cv2.setNumThreads(before)
+
+
+def test_threads_share_the_pairs_and_move_no_bit(
+    opencv_threads: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    windows, names = some_windows(), set()
+    whole_flow = video_motion_score_filter.flow
+
+    def flow(*args: Any) -> np.ndarray:
+        names.add(threading.current_thread().name)
+        return whole_flow(*args)
+
+    monkeypatch.setattr(video_motion_score_filter, "flow", flow)
+    opencv_threads(1)
+    alone = score(windows, MotionParams(), None).values
+    assert names == {threading.current_thread().name}
+    opencv_threads(3)
+    shared = score(windows, MotionParams(), None).values
+    assert len(names) > 2
+    assert shared.tobytes() == alone.tobytes()
+
+
+@pytest.mark.parametrize(("pixels_in_flight", "expected"), [(96 * 144 * 9, 3), (96 * 144 * 2, 2), (96 * 144 - 1, 1)])
+def test_threads_are_fewer_where_their_pictures_would_fill_the_memory(
+    opencv_threads: Callable[[int], None], monkeypatch: pytest.MonkeyPatch, pixels_in_flight: int, expected: int
+) -> None:
+    lock, at_work, most = threading.Lock(), 0, 0
+    all_there = threading.Barrier(expected, timeout=20)
+
+    def flow(before: np.ndarray, *_: Any) -> np.ndarray:
+        nonlocal at_work, most
+        with lock:
+            at_work += 1
+            most = max(most, at_work)
+        all_there.wait()
+        with lock:
+            at_work -= 1
+        return np.zeros((*before.shape, 2), dtype=np.float32)
+
+    monkeypatch.setattr(video_motion_score_filter, "flow", flow)
+    monkeypatch.setattr(video_motion_score_filter, "MAX_PIXELS_IN_FLIGHT", pixels_in_flight)
+    opencv_threads(3)
+    score(some_windows(6), MotionParams(), None)
+    assert most == expected
+
+
+@pytest.mark.parametrize("params", [{}, {"relative": True}, {"flags": 256, "winsize": 9, "poly_n": 7, "levels": 1}])
+def test_the_flow_of_a_gpu_gives_the_score_of_the_cpu(monkeypatch: pytest.MonkeyPatch, params: dict[str, Any]) -> None:
+    chosen = MotionParams(**params)
+    monkeypatch.setattr(video_motion_score_filter, "require_cuda", lambda work: None)
+    on_gpu = load(chosen, "cuda")
+    assert on_gpu is not None and on_gpu.device == "cuda" and load(chosen, "cpu") is None
+    same_on_cpu = Farneback(on_gpu.options, "cpu")
+    expected = score(some_windows(), chosen, None).values
+    assert score(some_windows(), chosen, same_on_cpu).values == pytest.approx(expected, rel=1e-5)
+
+
+def test_every_option_of_farneback_reaches_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video_motion_score_filter, "require_cuda", lambda work: None)
+    default = load(MotionParams(), "cuda")
+    assert default is not None and default.options == FlowOptions()
+    chosen = {"pyr_scale": 0.7, "levels": 2, "winsize": 9, "iterations": 4, "poly_n": 7, "poly_sigma": 1.5}
+    other = load(MotionParams(**chosen, flags=256), "cuda")
+    assert other is not None and other.options == FlowOptions(**chosen, is_gaussian=True)
+
+
+def test_without_a_gpu_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(_device.DeviceError) as caught:
+        load(MotionParams(), "cuda")
+    assert "motion is to run on an NVIDIA GPU" in caught.value.given
+    assert caught.value.allowed and "accelerator: cpu" in caught.value.try_
+
+
+@pytest.mark.parametrize("flags", [4, 260])
+def test_a_flow_to_start_from_is_refused(flags: int) -> None:
+    """OpenCV fails on it, with a line of C++ for an answer, since there is none."""
+    with pytest.raises(ValidationError, match="no flow to start from"):
+        MotionParams(flags=flags)
+
+
 def a_view(*pictures: np.ndarray, shown: Size | None = None) -> View:
     """A window of grey pictures, shown at their size or another."""
-    import cv2
-
     height, width = shown or pictures[0].shape[:2]
     rgb = np.stack([cv2.resize(picture, (width, height)) for picture in pictures])
     return View(rgb, np.stack([picture[..., 0] for picture in pictures]), (0.0, 0.5))
