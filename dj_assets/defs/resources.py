@@ -116,13 +116,15 @@ def project_instance() -> Iterator[dg.DagsterInstance]:
 
     `DAGSTER_HOME` is set meanwhile, so that what this process starts finds the same instance.
     """
+    from dj_assets.defs.sqlite import with_lasting_connections  # and with it alembic, which no definitions need
+
     home = str(dagster_home())
     before = os.environ.get("DAGSTER_HOME")
     os.environ["DAGSTER_HOME"] = home
     try:
         with ExitStack() as stack:
             with _opened_alone(home):
-                ref = InstanceRef.from_dir(home, overrides=WITHOUT_LOG_CAPTURE)
+                ref = with_lasting_connections(InstanceRef.from_dir(home, overrides=WITHOUT_LOG_CAPTURE))
                 with _made_whole(home, ref):
                     instance = stack.enter_context(dg.DagsterInstance.from_ref(ref))
                     set_pool_limits(instance)
