@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ from typing import Any
 
 from dj_assets.errors import MediaError, Status
 from dj_assets.feed import feed_tasks
+from dj_assets.machine import num_cores
 from dj_assets.plan import Pass, Step
 from dj_assets.recipe import Limits
 from dj_assets.samples import Sample, Video
@@ -108,7 +108,7 @@ def identify(
             "modified_ns": found.modified_ns,
         }
 
-    with ThreadPoolExecutor(max_workers=min(8, (os.cpu_count() or 1) * 2)) as threads:
+    with ThreadPoolExecutor(max_workers=min(8, 2 * num_cores())) as threads:
         found_at = dict(zip(paths, threads.map(facts, paths), strict=True))
 
     def identified(video: Video) -> Video:
@@ -250,7 +250,7 @@ def _outcomes(
 ) -> Iterator[Outcome]:
     """Have the tasks measured. Header and cpu passes share one pool of single-threaded workers; a model has a process
     with every core, and decoders of its own where it is on a GPU."""
-    cores = os.cpu_count() or 1
+    cores = num_cores()
     plain = PoolSpec(workers=max(1, workers), memory_mb=limits.memory_mb, threads=1)
     if pass_.compute != "gpu":
         threads = max(1, min(plain.workers, cores) // max(1, len(tasks)))

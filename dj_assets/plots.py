@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import math
 import textwrap
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from dj_assets.plan import StatRange, in_words
+from dj_assets.plan import StatRange
+from dj_assets.spread import BARS, BOUND, PASSES, bin_edges, drawable, ends_of, passing, tails, unit_and_ranges, view
 
 SIZE_INCHES = (4.8, 2.5)  # matplotlib takes (width, height)
 BOX_INCHES = (4.8, 1.7)
 DPI = 100
-MOST_BINS = 40
-TAIL_SPANS = 2.0
-"""A tail is cut off the axis where it reaches this many widths of the middle 98 % beyond them."""
-FEW = 20
-"""Of so few values none is called a tail."""
-TOO_LARGE = 1e100
-"""No such number was ever measured, and axes that reach it overflow."""
-PASSES, BARS, BOUND, MEAN = "#d9f0d3", "#4477aa", "#bb3322", "#222222"
+MEAN = "#222222"
 MOST_DOTS = 200
 """Of a curve; more of them would make it a band."""
 BOX, DARK, NOTHING = "#c9d8ea", "#1c2733", "#e6e6e6"
@@ -36,22 +29,22 @@ def histogram(values: Sequence[float], *, stat: str, unit: str, ranges: Sequence
     import numpy as np
     from matplotlib.ticker import MaxNLocator
 
-    found, missing = _drawable(values, num_missing)
+    found, missing = drawable(values, num_missing)
     figure, axes = _figure(SIZE_INCHES)
     axes.set_title(f"{stat}: n = {len(found)}, {missing} without a value", fontsize=9)
     axes.set_ylabel("videos", fontsize=8)
-    ends = sorted({end for range_ in ranges for end in _ends(range_)})
-    low, high = _view(found, ends)
+    ends = sorted({end for range_ in ranges for end in ends_of(range_)})
+    low, high = view(found, ends)
     _shade(axes, ranges, ends, low, high)
     if len(found):
-        axes.hist(np.clip(found, low, high), bins=_bins(found, low, high), color=BARS, zorder=2)
+        axes.hist(np.clip(found, low, high), bins=bin_edges(found, low, high), color=BARS, zorder=2)
         axes.yaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
         _name_tails(axes, found, low, high)
     else:
         axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", va="center", fontsize=9)
         axes.set_yticks([])
     axes.set_xlim(low, high)
-    axes.set_xlabel(_unit_and_ranges(stat, unit, ranges), fontsize=8)
+    axes.set_xlabel(unit_and_ranges(stat, unit, ranges), fontsize=8)
     return _png(figure)
 
 
@@ -63,12 +56,12 @@ def box(values: Sequence[float], *, stat: str, unit: str, ranges: Sequence[StatR
     """
     import numpy as np
 
-    found, missing = _drawable(values, num_missing)
+    found, missing = drawable(values, num_missing)
     figure, axes = _figure(BOX_INCHES)
     axes.set_title(f"{stat}: n = {len(found)}, {missing} without a value", fontsize=9)
     axes.set_yticks([])
-    ends = sorted({end for range_ in ranges for end in _ends(range_)})
-    low, high = _view(found, ends)
+    ends = sorted({end for range_ in ranges for end in ends_of(range_)})
+    low, high = view(found, ends)
     _shade(axes, ranges, ends, low, high)
     if len(found):
         p05, p25, p50, p75, p95 = (float(cut) for cut in np.quantile(found, (0.05, 0.25, 0.5, 0.75, 0.95)))
@@ -87,7 +80,7 @@ def box(values: Sequence[float], *, stat: str, unit: str, ranges: Sequence[StatR
     else:
         axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", va="center", fontsize=9)
     axes.set_xlim(low, high)
-    axes.set_xlabel(_unit_and_ranges(stat, unit, ranges), fontsize=8)
+    axes.set_xlabel(unit_and_ranges(stat, unit, ranges), fontsize=8)
     return _png(figure)
 
 
@@ -115,15 +108,6 @@ def heat_map(names: Sequence[str], cells: Sequence[Sequence[tuple[float | None, 
     return _png(figure)
 
 
-def _drawable(values: Sequence[float], num_missing: int) -> tuple[Any, int]:
-    """(float64 [n] that an axis can hold, how many others)."""
-    import numpy as np
-
-    given = np.asarray(values, dtype=np.float64)
-    found = given[np.abs(given) < TOO_LARGE]  # no NaN either
-    return found, num_missing + len(given) - len(found)
-
-
 def _figure(size_inches: tuple[float, float]) -> tuple[Any, Any]:
     """(figure, its axes). size_inches: (width, height)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -144,11 +128,6 @@ def _png(figure: Any) -> bytes:
     return stream.getvalue()
 
 
-def _unit_and_ranges(stat: str, unit: str, ranges: Sequence[StatRange]) -> str:
-    said = in_words(ranges).replace(f"{stat} ", "")
-    return f"{unit}   (passes: {said})"
-
-
 def _some(values: Any) -> Any:
     """At most `MOST_DOTS` of many, evenly over their order, both ends among them."""
     import numpy as np
@@ -157,63 +136,18 @@ def _some(values: Any) -> Any:
     return ordered if len(ordered) <= MOST_DOTS else ordered[np.linspace(0, len(ordered) - 1, MOST_DOTS).astype(int)]
 
 
-def _ends(range_: StatRange) -> list[float]:
-    """The limits of a range that an axis can hold."""
-    return [end for end in range_.limits if abs(end) < TOO_LARGE]
-
-
-def _view(values: Any, ends: Sequence[float]) -> tuple[float, float]:
-    """(left, right) end of the axis: the values but for long tails, and each bound not far from any of them."""
-    import numpy as np
-
-    if not len(values):
-        low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
-    elif len(values) < FEW:
-        low, high = float(values.min()), float(values.max())
-    else:
-        first, last = (float(value) for value in np.quantile(values, (0.01, 0.99)))
-        reach = TAIL_SPANS * (last - first)
-        low = float(values.min()) if first - float(values.min()) <= reach or reach == 0 else first
-        high = float(values.max()) if float(values.max()) - last <= reach or reach == 0 else last
-    span = high - low or abs(low) or 1.0
-    reach = TAIL_SPANS * span
-    # Also a bound in a tail that was cut: it decides about what is beyond.
-    first, last = (float(values.min()), float(values.max())) if len(values) else (low, high)
-    near = [end for end in ends if min(first, low - reach) <= end <= max(last, high + reach)]
-    low, high = min(low, *near, low), max(high, *near, high)
-    margin = 0.04 * (high - low) or 0.05 * abs(low) or 0.5
-    return low - margin, high + margin
-
-
-def _bins(values: Any, low: float, high: float) -> Any:
-    """Edges of equal width over the whole axis, fewer for few values."""
-    import numpy as np
-
-    count = min(MOST_BINS, max(10, 2 * math.isqrt(len(values))))
-    return np.linspace(low, high, count + 1)
-
-
 def _shade(axes: Any, ranges: Sequence[StatRange], ends: Sequence[float], low: float, high: float) -> None:
     """Shade what all ranges let pass, by asking them between each two neighbouring bounds; a line for each bound."""
     shown = [end for end in ends if low < end < high]
-    edges = [low, *shown, high]
-    for left, right in pairwise(edges):
-        if all(range_.passes((left + right) / 2) for range_ in ranges):
-            axes.axvspan(left, right, color=PASSES, linewidth=0, zorder=0)
+    for left, right in passing(ranges, ends, low, high):
+        axes.axvspan(left, right, color=PASSES, linewidth=0, zorder=0)
     for end in shown:
         axes.axvline(end, color=BOUND, linewidth=1.2, linestyle="--", zorder=3)
 
 
 def _name_tails(axes: Any, values: Any, low: float, high: float) -> None:
-    for beyond, place, align, furthest in (
-        (values < low, 0.01, "left", "down to {:.4g}"),
-        (values > high, 0.99, "right", "up to {:.4g}"),
-    ):
-        if beyond.any():
-            tail = values[beyond]
-            end = tail.min() if align == "left" else tail.max()
-            text = f"{len(tail)} beyond, {furthest.format(end)}"
-            axes.text(place, 0.97, text, transform=axes.transAxes, ha=align, va="top", fontsize=7)
+    for text, place, align in zip(tails(values, low, high), (0.01, 0.99), ("left", "right"), strict=True):
+        axes.text(place, 0.97, text, transform=axes.transAxes, ha=align, va="top", fontsize=7)
 
 
 CURVE_INCHES_HIGH = 1.9
@@ -245,7 +179,7 @@ def curve(
     axes = figure.add_subplot()
     axes.tick_params(labelsize=8)
     found = np.asarray(values, dtype=np.float64)
-    ends = sorted({end for range_ in ranges for end in _ends(range_)})
+    ends = sorted({end for range_ in ranges for end in ends_of(range_)})
     bottom, top = min(0.0, float(found.min())), max(float(found.max()), mean) or 1.0
     # A bound that would squeeze the curve into a line is named by the sheet's title alone.
     near = [end for end in ends if bottom - 2 * (top - bottom) <= end <= top + 2 * (top - bottom)]

@@ -844,3 +844,16 @@ def test_any_file_is_read_or_refused(tmp_path_factory: Any, content: bytes) -> N
         load_recipe(path)
     except RecipeError as error:
         assert str(error)
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        pytest.param("", None, id="nothing said, which is not Data-Juicer's 4"),
+        pytest.param("np: 4\n", 4, id="4 said"),
+        pytest.param("dj_assets: {workers: 3}\n", 3, id="workers"),
+        pytest.param("np: 4\ndj_assets: {workers: 3}\n", 3, id="workers overrule np"),
+    ],
+)
+def test_what_a_recipe_says_of_workers(load: Load, lines: str, expected: int | None) -> None:
+    assert load(f"{SMALL}{lines}").wanted_workers == expected

@@ -103,10 +103,9 @@ def _forecast(made: RecipePlan, dataset: Dataset) -> Forecast:
 
 def workers_of(recipe: Recipe, one: PassForecast) -> int:
     """Worker processes of a pass, as a run on this machine would have them."""
-    from dj_assets.defs.project import num_cores
+    from dj_assets.defs.project import cpu_workers, gpu_workers
 
-    wanted = recipe.settings.workers or recipe.np
-    return 1 if one.pass_.compute == "gpu" else max(1, min(wanted, num_cores()))
+    return gpu_workers(recipe) if one.pass_.compute == "gpu" else cpu_workers(recipe)
 
 
 def expected_seconds(recipe: Recipe, one: PassForecast) -> float | None:

@@ -198,22 +198,23 @@ QUANTILES = {"p05": 5, "p25": 25, "p75": 75, "p95": 95}
 
 def histograms(step: Step, rows: Sequence[Row]) -> Metadata:
     """A picture per stat that has a number: how its numbers are spread, and where the bounds lie."""
-    from dj_assets.plots import histogram
+    from dj_assets.spread import histogram_svg
 
     figures: Metadata = {}
     for stat in step.operator.stats:
         found = [row.fact.value for row in rows if row.fact.stat == stat.name]
         values = [value for value in found if value is not None]
         if values:
-            png = histogram(
+            svg = histogram_svg(
                 values,
                 stat=stat.name,
                 unit=stat.unit,
                 ranges=[range_ for range_ in step.ranges if range_.stat == stat.name],
                 num_missing=len(found) - len(values),
             )
-            encoded = base64.b64encode(png).decode()
-            figures[f"{stat.name}_histogram"] = dg.MetadataValue.md(f"![{stat.name}](data:image/png;base64,{encoded})")
+            encoded = base64.b64encode(svg.encode()).decode()
+            image = f"![{stat.name}](data:image/svg+xml;base64,{encoded})"
+            figures[f"{stat.name}_histogram"] = dg.MetadataValue.md(image)
     return figures
 
 

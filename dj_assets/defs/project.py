@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from dj_assets import machine
 from dj_assets.errors import RecipeError
+from dj_assets.machine import num_cores
+
+if TYPE_CHECKING:
+    from dj_assets.recipe import Recipe
 
 RECIPE_SUFFIXES = (".yaml", ".yml")
 
@@ -76,8 +82,19 @@ def count_from_environment(name: str, default: int) -> int:
     return int(given)
 
 
-def num_cores() -> int:
-    """Cores that this process may use, which in a container is less than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def cpu_workers(recipe: Recipe, *, most: int = 0) -> int:
+    """Worker processes of a header or cpu pass: what the recipe asks for, else what the machine bears.
+
+    most: of them; 0 for `DJ_ASSETS_CPU_WORKERS`, else one per core.
+    """
+    most = most or count_from_environment("DJ_ASSETS_CPU_WORKERS", num_cores())
+    return machine.cpu_workers(recipe.wanted_workers, most=most, memory_mb=recipe.settings.limits.memory_mb)
+
+
+def gpu_workers(recipe: Recipe, *, most: int = 0) -> int:
+    """Worker processes of a gpu pass, each with a model of its own: never more than the recipe asks for.
+
+    most: of them; 0 for `DJ_ASSETS_GPU_WORKERS`, else 1.
+    """
+    most = most or count_from_environment("DJ_ASSETS_GPU_WORKERS", 1)
+    return max(1, min(most, recipe.settings.workers or most))

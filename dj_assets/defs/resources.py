@@ -13,8 +13,9 @@ import dagster as dg
 from dagster._core.instance.ref import InstanceRef  # the only way to lay a setting over a dagster.yaml
 from pydantic import Field
 
-from dj_assets.defs.project import count_from_environment, dagster_home, num_cores, store_root
+from dj_assets.defs.project import count_from_environment, cpu_workers, dagster_home, gpu_workers, store_root
 from dj_assets.errors import RecipeError
+from dj_assets.machine import PASSES_AT_ONCE, num_cores
 from dj_assets.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -52,9 +53,8 @@ class CpuEngine(dg.ConfigurableResource):
     workers: int = Field(default=0, description="at most so many worker processes per pass; 0: one per core")
 
     def workers_for(self, recipe: Recipe) -> int:
-        """Worker processes for a recipe: what it asks for (`workers`, else `np`), capped by the machine."""
-        wanted = recipe.settings.workers or recipe.np
-        return max(1, min(wanted, self.workers or num_cores()))
+        """Worker processes for a recipe; see `project.cpu_workers`."""
+        return cpu_workers(recipe, most=self.workers)
 
 
 class GpuEngine(dg.ConfigurableResource):
@@ -64,7 +64,7 @@ class GpuEngine(dg.ConfigurableResource):
 
     def workers_for(self, recipe: Recipe) -> int:
         """Worker processes for a recipe; never more than it asks for itself."""
-        return max(1, min(self.workers, recipe.settings.workers or self.workers))
+        return gpu_workers(recipe, most=self.workers)
 
 
 def project_resources(root: Path | None = None) -> dict[str, Any]:
@@ -116,13 +116,15 @@ def project_instance() -> Iterator[dg.DagsterInstance]:
 
     `DAGSTER_HOME` is set meanwhile, so that what this process starts finds the same instance.
     """
+    from dj_assets.defs.sqlite import with_lasting_connections  # and with it alembic, which no definitions need
+
     home = str(dagster_home())
     before = os.environ.get("DAGSTER_HOME")
     os.environ["DAGSTER_HOME"] = home
     try:
         with ExitStack() as stack:
             with _opened_alone(home):
-                ref = InstanceRef.from_dir(home, overrides=WITHOUT_LOG_CAPTURE)
+                ref = with_lasting_connections(InstanceRef.from_dir(home, overrides=WITHOUT_LOG_CAPTURE))
                 with _made_whole(home, ref):
                     instance = stack.enter_context(dg.DagsterInstance.from_ref(ref))
                     set_pool_limits(instance)
@@ -183,8 +185,8 @@ def _is_of_a_run(path: Path) -> bool:
 def set_pool_limits(instance: dg.DagsterInstance) -> Mapping[str, int]:
     """Make sure that the pools have their limits, which Dagster keeps in the instance's database, not in a file.
 
-    gpu: 1 pass at a time, `DJ_ASSETS_GPU_SLOTS`. cpu: as many passes as cores, `DJ_ASSETS_CPU_SLOTS`. A limit that
-    somebody has set by hand is left alone unless the environment variable says otherwise. Returns the limits that
+    gpu: 1 pass at a time, `DJ_ASSETS_GPU_SLOTS`. cpu: 2, each with workers of its own, `DJ_ASSETS_CPU_SLOTS`. A limit
+    that somebody has set by hand is left alone unless the environment variable says otherwise. Returns the limits that
     now hold.
     """
     storage = instance.event_log_storage
@@ -194,7 +196,7 @@ def set_pool_limits(instance: dg.DagsterInstance) -> Mapping[str, int]:
     limits: dict[str, int] = {}
     for pool, variable, default in (
         (GPU_POOL, "DJ_ASSETS_GPU_SLOTS", 1),
-        (CPU_POOL, "DJ_ASSETS_CPU_SLOTS", num_cores()),
+        (CPU_POOL, "DJ_ASSETS_CPU_SLOTS", min(PASSES_AT_ONCE, num_cores())),
     ):
         limits[pool] = count_from_environment(variable, by_hand.get(pool, default))
         if by_hand.get(pool) != limits[pool]:

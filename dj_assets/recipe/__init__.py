@@ -129,7 +129,9 @@ class Settings(BaseModel):
         default=True,
         description="take a file whose path, size and modification time are as before for unchanged; false reads all",
     )
-    workers: int | None = Field(default=None, ge=1, description="worker processes; default np, capped at the cores")
+    workers: int | None = Field(
+        default=None, ge=1, description="worker processes, capped at the cores; default np, else as many as fit"
+    )
     export_paths: Literal["absolute", "as_given"] = Field(default="absolute", description="video paths in the export")
     limits: Limits = Limits()
     evidence: Evidence = Evidence()
@@ -200,6 +202,11 @@ class Recipe:
     resolved: Mapping[str, Any] = field(default_factory=dict)
     project_name: str = "hello_world"
     places: Mapping[str, tuple[str, int | None]] = field(default_factory=dict)
+
+    @property
+    def wanted_workers(self) -> int | None:
+        """Worker processes that the recipe asks for, by `workers` or else `np`; None where it says nothing of them."""
+        return self.settings.workers or (self.np if "np" in self.places else None)
 
     @property
     def drops_are_folders(self) -> bool:

@@ -287,20 +287,28 @@ def _matching(folder: Path, content_hashes: Collection[str]) -> Iterator[Fact]:
     import pyarrow as pa
 
     wanted = pa.array(sorted(content_hashes), type=pa.string())
-    seen: set[Path] = set()
+    seen: set[str] = set()
     for _ in range(LISTINGS if len(wanted) else 0):
         # A file that vanishes between listing and reading was compacted into one that the next listing shows. Notes are
         # read before the listing, which then shows every file that they speak for.
         given_up = superseded(folder)
-        listed = sorted(folder.glob("*.parquet"))
-        new = [path for path in listed if path not in seen and path.name not in given_up]
+        new = [name for name in _names(folder) if name not in seen and name not in given_up]
         if not new:
             return
         seen.update(new)
-        for path in new:
-            for record in _records(path, wanted):
+        for name in new:
+            for record in _records(folder / name, wanted):
                 if record["status"] in CONTENT_STATUSES:
                     yield fact_of(record)
+
+
+def _names(folder: Path) -> list[str]:
+    """Names of a measure's files, sorted; none where nothing was ever measured. Names, since paths cost ten times as
+    much to make and to sort, and a folder may hold thousands."""
+    try:
+        return sorted(name for name in os.listdir(folder) if name.endswith(".parquet"))  # noqa: PTH208, for the names
+    except FileNotFoundError:
+        return []
 
 
 def _records(path: Path, wanted: pa.Array) -> list[dict]:
@@ -310,11 +318,15 @@ def _records(path: Path, wanted: pa.Array) -> list[dict]:
     """
     import pyarrow.compute as pc
 
+    if _small_files.lack(path, wanted):
+        return []
     records: list[dict] = []
     try:
         with open_parquet(path) as file:
             for group in range(file.num_row_groups):
                 hashes = file.read_row_group(group, columns=["content_hash"], use_threads=False)
+                if file.num_row_groups == 1:
+                    _small_files.remember(path, hashes.column(0))
                 mask = pc.is_in(hashes.column(0), value_set=wanted)
                 if pc.any(mask).as_py():
                     rows = file.read_row_group(group, use_threads=False).filter(mask)
@@ -328,6 +340,42 @@ def _records(path: Path, wanted: pa.Array) -> list[dict]:
         log.warning("facts in %s cannot be read and may be measured again: %s", path, error)
         return []
     return records
+
+
+MOST_HASHES = 1_000_000
+"""Kept in this process, 36 bytes each, of files of one row group."""
+
+
+class _SmallFiles:
+    """Which videos small files are about, read once in a process.
+
+    A run over a thousand shards asks for each of them, and until they are compacted there is a file per shard and
+    measure: without this it would open a million files. A file never changes, and one that is compacted away is not
+    listed any more, so nothing here can be out of date.
+    """
+
+    def __init__(self) -> None:
+        self._hashes: dict[Path, pa.ChunkedArray] = {}
+        self._count = 0
+
+    def remember(self, path: Path, hashes: pa.ChunkedArray) -> None:
+        if path in self._hashes:
+            return
+        if self._count + len(hashes) > MOST_HASHES:
+            self._hashes.clear()
+            self._count = 0
+        self._count += len(hashes)
+        self._hashes[path] = hashes
+
+    def lack(self, path: Path, wanted: pa.Array) -> bool:
+        """Whether a file is known to be about none of the wanted videos."""
+        import pyarrow.compute as pc
+
+        hashes = self._hashes.get(path)
+        return hashes is not None and not pc.any(pc.is_in(hashes, value_set=wanted)).as_py()
+
+
+_small_files = _SmallFiles()
 
 
 def _give_up(error: Damaged) -> None:

@@ -214,7 +214,7 @@ def test_stats_show_a_histogram_quantiles_costs_and_where_their_columns_come_fro
     graph = RecipeGraph(plan)
     run_recipe(plan, instance=instance, store_root=tmp_path / "store")
     found = figures(instance, graph.stats(plan.steps[0]), "ds-00000")
-    assert found["video_duration_histogram"].startswith("![video_duration](data:image/png;base64,iVBORw0KGgo")
+    assert found["video_duration_histogram"].startswith("![video_duration](data:image/svg+xml;base64,")
     assert [found[f"video_duration_{name}"] for name in ("p05", "p25", "median", "p75", "p95")] == pytest.approx(
         [1.2, 2, 3, 4, 4.8]
     )

@@ -11,7 +11,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from dj_assets.defs import project
+from dj_assets import machine
+from dj_assets.defs import project, resources
 from dj_assets.defs.resources import (
     CpuEngine,
     GpuEngine,
@@ -24,7 +25,7 @@ from dj_assets.errors import RecipeError
 from dj_assets.recipe import Recipe, Settings
 
 
-def recipe(*, np: int = 4, workers: int | None = None) -> Recipe:
+def recipe(*, np: int | None = None, workers: int | None = None) -> Recipe:
     return Recipe(
         name="clips",
         file="clips.yaml",
@@ -33,21 +34,26 @@ def recipe(*, np: int = 4, workers: int | None = None) -> Recipe:
         export_path=Path("res.jsonl"),
         steps=(),
         settings=Settings(workers=workers),
-        np=np,
+        np=np or 4,
+        places={"np": ("clips.yaml", 1)} if np else {},
     )
 
 
 @pytest.mark.parametrize(
-    ("machine", "np", "workers", "expected"),
+    ("cores", "np", "workers", "expected"),
     [
+        pytest.param(8, None, None, 8, id="one for each core unless asked otherwise"),
         pytest.param(8, 4, None, 4, id="np, as in Data-Juicer"),
         pytest.param(2, 4, None, 2, id="np capped by the machine"),
         pytest.param(8, 4, 6, 6, id="workers overrule np"),
         pytest.param(2, 4, 6, 2, id="workers capped by the machine"),
     ],
 )
-def test_cpu_workers(machine: int, np: int, workers: int | None, expected: int) -> None:
-    assert CpuEngine(workers=machine).workers_for(recipe(np=np, workers=workers)) == expected
+def test_cpu_workers(
+    monkeypatch: pytest.MonkeyPatch, cores: int, np: int | None, workers: int | None, expected: int
+) -> None:
+    monkeypatch.setattr(machine, "available_mb", lambda: 64_000.0)
+    assert CpuEngine(workers=cores).workers_for(recipe(np=np, workers=workers)) == expected
 
 
 @pytest.mark.parametrize(
@@ -106,6 +112,27 @@ def test_pool_limits_are_set_once_and_a_limit_set_by_hand_stays(
         assert dict(set_pool_limits(instance)) == {"gpu": 2, "cpu": 3}
         limits = {limit.name: limit.limit for limit in instance.event_log_storage.get_pool_limits()}
     assert limits == {"gpu": 2, "cpu": 3}
+
+
+@pytest.mark.parametrize(("cores", "expected"), [(1, 1), (2, 2), (64, 2)])
+def test_two_cpu_passes_at_once_are_enough(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cores: int, expected: int
+) -> None:
+    """Each has a worker for every core: with as many passes as cores, 64 cores had 64 × 64 workers to serve."""
+    monkeypatch.delenv("DJ_ASSETS_CPU_SLOTS", raising=False)
+    monkeypatch.setattr(resources, "num_cores", lambda: cores)
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        assert set_pool_limits(instance)["cpu"] == expected
+
+
+def test_a_recipe_that_asks_for_nothing_gets_what_the_machine_bears(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DJ_ASSETS_CPU_WORKERS", raising=False)
+    monkeypatch.setattr(project, "num_cores", lambda: 16)
+    monkeypatch.setattr(machine, "available_mb", lambda: 12_000.0)
+    assert project.cpu_workers(recipe()) == 5, "6000 MB for each of two passes"
+    assert project.cpu_workers(recipe(workers=12)) == 12
+    monkeypatch.setenv("DJ_ASSETS_CPU_WORKERS", "3")
+    assert project.cpu_workers(recipe(workers=12)) == 3
 
 
 def test_without_any_setting_the_instance_is_kept_in_the_project(

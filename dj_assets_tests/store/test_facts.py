@@ -60,6 +60,24 @@ def test_all_stats_of_an_operator_come_in_the_order_they_were_added(store: Store
         store.compact_facts(OPERATOR, MEASURE, paths)
 
 
+def test_files_that_are_known_to_lack_the_videos_are_not_opened_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each shard of a run used to open the files of all the others: a million times for a thousand shards."""
+    for number in range(5):
+        store.append_facts([a_fact(number)], PROVENANCE)
+    find(store, 99)
+    opened: list[Path] = []
+    open_parquet = facts_log.open_parquet
+    monkeypatch.setattr(facts_log, "open_parquet", lambda path: opened.append(path) or open_parquet(path))
+    assert find(store, 3) == {content_hash(3): (a_fact(3),)}
+    assert len(opened) == 1
+    store.append_facts([a_fact(4, value=7.0, measured_at="2027-01-01T00:00:00+00:00")], PROVENANCE)
+    assert find(store, 4)[content_hash(4)][0].value == 7.0, "the new file was not read"
+    monkeypatch.setattr(facts_log, "MOST_HASHES", 3)
+    assert find(store, *range(5)).keys() == {content_hash(number) for number in range(5)}
+
+
 EARLY, LATE = "2026-01-01T00:00:00+00:00", "2026-01-02T00:00:00+00:00"
 
 
