@@ -107,3 +107,13 @@ def median(answers: Sequence[Answer]) -> Answer:
         statistics.median(answer.wall_seconds for answer in answers),
         max(answer.peak_mb for answer in answers),
     )
+
+
+def total(answers: Sequence[Answer]) -> Answer:
+    """Of answers to several questions: all their costs, the highest peak, and no value."""
+    return Answer(
+        None,
+        sum(answer.cpu_seconds for answer in answers),
+        sum(answer.wall_seconds for answer in answers),
+        max(answer.peak_mb for answer in answers),
+    )

@@ -25,7 +25,7 @@ def main() -> None:
 
 def measure(path: str, process: Process) -> dict[str, Any]:
     """Identify, open, probe, decode, score: {"values": operator -> number or null, "reasons", "peak_mb"}."""
-    outcome = _outcome(path, process)
+    outcome = outcome_of(path, process)
     values, reasons = {}, []
     for spec, measured in zip(outcome.task.specs, outcome.measured, strict=True):
         if measured.bug:
@@ -38,8 +38,8 @@ def measure(path: str, process: Process) -> dict[str, Any]:
 
 def decode(path: str, process: Process) -> None:
     """The same with operators whose score does nothing: everything but their arithmetic."""
-    with _scored_by(lambda windows: None):
-        _checked(_outcome(path, process))
+    with scored_by(lambda windows: None):
+        checked(outcome_of(path, process))
 
 
 def hashes(path: str, process: Process) -> dict[str, str]:
@@ -53,20 +53,21 @@ def hashes(path: str, process: Process) -> dict[str, str]:
                 if found.setdefault(str(index), digest) != digest:
                     raise ValueError(f"{path}: frame {index} was given with two contents")
 
-    with _scored_by(note):
-        _checked(_outcome(path, process))
+    with scored_by(note):
+        checked(outcome_of(path, process))
     return found
 
 
 def windows(path: str, process: Process) -> list[list[int]]:
     """Frame indices of the windows of the one operator of this recipe, in its order."""
     found: list[list[int]] = []
-    with _scored_by(lambda windows: found.extend(windows.frames.tolist())):
-        _checked(_outcome(path, process))
+    with scored_by(lambda windows: found.extend(windows.frames.tolist())):
+        checked(outcome_of(path, process))
     return found
 
 
-def _outcome(path: str, process: Process) -> Any:
+def outcome_of(path: str, process: Process) -> Any:
+    """What a worker answers for this video and this recipe, run here."""
     from dj_assets.video.safe_open import MediaLimits, identify
     from dj_assets.workers import Task, measure_task
 
@@ -85,7 +86,8 @@ def _outcome(path: str, process: Process) -> Any:
     )
 
 
-def _checked(outcome: Any) -> None:
+def checked(outcome: Any) -> None:
+    """Raises RuntimeError unless every measure of it was taken."""
     for measured in outcome.measured:
         if measured.bug or measured.status != "ok":
             raise RuntimeError(measured.bug or measured.reason)
@@ -114,7 +116,7 @@ def _specs(process: str) -> tuple[Any, ...]:
 
 
 @contextmanager
-def _scored_by(look: Callable[[Any], None]) -> Iterator[None]:
+def scored_by(look: Callable[[Any], None]) -> Iterator[None]:
     """Every operator on frames looks at its windows instead of scoring them, and needs no model."""
     import numpy as np
 
