@@ -22,6 +22,7 @@ REQUIREMENTS = (
     "py-data-juicer==1.6.1",
     "av==13.1.0",  # its video operators use calls that later releases no longer have
     "aiohttp",  # imported by its base package, missing from its requirements
+    "ray",  # imported by its default executor, which would otherwise install it in the middle of its first run
     "easyocr",
     "opencv-python-headless",
     "torch",

@@ -85,21 +85,30 @@ class Project:
 
     def run(self, program: Program, recipe: str) -> Counted:
         """Process one recipe. Raises subprocess.CalledProcessError, its output printed, where that fails."""
-        path = self._save(recipe)
-        log = self.folder / "decoded.log"
+        command, environment = self.ready(program, recipe, counted=True)
+        log = Path(environment["DECODE_LOG"])
         log.unlink(missing_ok=True)
-        first = [str(COUNTER)] + ([str(program.import_first)] if program.import_first else [])
-        environment = {**os.environ, **program.environment}
-        if inherited := environment.get("PYTHONPATH"):
-            first.append(inherited)
-        environment.update(DECODE_LOG=str(log), PYTHONPATH=os.pathsep.join(first))
-        done = subprocess.run(
-            [*program.command, str(path)], cwd=self.folder, env=environment, capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
             print(done.stdout[-4000:], done.stderr[-4000:], sep="\n", file=sys.stderr)
         done.check_returncode()
         return read_log(log)
+
+    def ready(self, program: Program, recipe: str, *, counted: bool) -> tuple[list[str], dict[str, str]]:
+        """The command that processes a recipe, which is written, in the project's folder; and its whole environment.
+
+        counted: with the decode counter, which appends to the file that the environment's DECODE_LOG names.
+        """
+        path = self._save(recipe)
+        first = [str(program.import_first)] if program.import_first else []
+        environment = {**os.environ, **program.environment}
+        if counted:
+            first.insert(0, str(COUNTER))
+            environment["DECODE_LOG"] = str(self.folder / "decoded.log")
+        if inherited := environment.get("PYTHONPATH"):
+            first.append(inherited)
+        environment["PYTHONPATH"] = os.pathsep.join(first)
+        return [*program.command, str(path)], environment
 
     def exported(self, recipe: str) -> int:
         """Lines of a recipe's export."""
