@@ -7,6 +7,7 @@ Draws `docs/agreement/<part>.png` and prints the tables of the page beside it. W
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -56,7 +57,10 @@ def motion() -> None:
     }
     print(f"\n{len(clips)} pieces. Rank correlation (Spearman):\n")
     table(("", *list(found)[1:]), correlations(found))
-    print("\nBy clip, medians of its pieces:\n")
+    of_clips = {name: list(medians(clips, values).values()) for name, values in found.items()}
+    print(f"\nOf {len(of_clips['DIS, diagonals/s'])} clips, by the medians of their pieces:\n")
+    table(("", *list(found)[1:]), correlations(of_clips))
+    print()
     table(("clip", *found), by_clip(clips, found))
     print("\nThe default bounds:\n")
     table(
@@ -78,7 +82,7 @@ def motion() -> None:
     print(
         "\nPixels without a flow that leads there and back, and the number, by the time between the frames of a pair:\n"
     )
-    table(("", *(f"{gap:.3g} s" for gap in GAPS)), matched(clips))
+    table(("", *(f"{gap:.3g} s" for gap in GAPS)), matched(few(clips)))
     scatter(
         PAGES / "motion.png", clips, found, "DIS, diagonals/s", list(found)[1:], least=1e-4,
         bounds={"DIS, diagonals/s": 0.001, "reference as it is, px": 0.25},
@@ -167,11 +171,12 @@ GAPS = (1 / 24, 1 / 12, 1 / 8, 1 / 4, 1 / 2)
 def matched(clips: Sequence[Path]) -> Iterator[Sequence[object]]:
     """Rows: share of unmatched pixels, and DIS's number relative to that at 1/12 s, for pairs of several lengths."""
     kept = _kept("gaps")
-    for clip in clips:
-        if clip.stem != "10min" and clip.name not in kept:
+    quick = [clip for clip in clips if clip.stem != "10min"]  # its frames are a second apart
+    for clip in quick:
+        if clip.name not in kept:
             kept[clip.name] = _gaps_of(clip)
             _keep("gaps", kept)
-    lost, number = np.moveaxis(np.array(list(kept.values())), 2, 0)
+    lost, number = np.moveaxis(np.array([kept[clip.name] for clip in quick]), 2, 0)
     yield ("unmatched, mean of pieces", *(f"{share:.1%}" for share in lost.mean(axis=0)))
     yield ("unmatched, median", *(f"{share:.1%}" for share in np.median(lost, axis=0)))
     yield ("number / that at 1/12 s, median", *(f"{share:.2f}" for share in np.median(number / number[:, [1]], axis=0)))
@@ -228,9 +233,10 @@ def unmatched_share(there: np.ndarray, back: np.ndarray) -> float:
 
 
 def text() -> None:
-    clips = [clip for clip in cut_clips() if _number(clip) < FEW_OF.get(_stem(clip), 99)]
-    slow = [measured(clip, TEXT, frame_sample_num=2) for clip in clips]
-    quick = [measured(clip, TEXT_FAST, frame_sample_num=2) for clip in clips]
+    clips = few(cut_clips())
+    quick = [measured(clip, TEXT_FAST) for clip in clips]
+    bare = [measured(clip, TEXT_FAST, max_line_height=1) for clip in clips]
+    slow = [measured(clip, TEXT) for clip in clips]
     frames = {
         "PP-OCR small": [x for one in quick for x in one.window_values],
         "CRAFT": [x for one in slow for x in one.window_values],
@@ -263,6 +269,11 @@ def text() -> None:
     )  # fmt: skip
     print("\nBy clip, means of its pieces:\n")
     table(("clip", *found), by_clip(clips, found, middle=np.mean))
+    print("\nClips on which max_line_height: 1 finds more:\n")
+    table(("clip", "0.5", "1", "CRAFT"), [
+        (clip.stem, *(f"{one.values[0]:.3g}" for one in three))
+        for clip, *three in zip(clips, quick, bare, slow, strict=True) if three[0].values != three[1].values
+    ])  # fmt: skip
     print("\nThe same bound on both, max_area_ratio:\n")
     table(
         ("at most", "same verdict", "kept by the quick one alone", "kept by CRAFT alone"),
@@ -270,6 +281,11 @@ def text() -> None:
     )
     scatter(PAGES / "text.png", of, frames, "PP-OCR small", ["CRAFT"], least=1e-3, bounds={})
     differing_frames(PAGES / "text_frames.jpg", clips, slow, quick)
+
+
+def few(clips: Sequence[Path]) -> list[Path]:
+    """All but the later pieces of clips that show the same all the time."""
+    return [clip for clip in clips if _number(clip) < FEW_OF.get(_stem(clip), len(clips))]
 
 
 def _stem(clip: Path) -> str:
@@ -286,7 +302,7 @@ def differing_frames(path: Path, clips: Sequence[Path], slow: Sequence[Measured]
         (abs(a - b), clip, number, len(one.window_values))
         for clip, one, other in zip(clips, slow, quick, strict=True)
         for number, (a, b) in enumerate(zip(one.window_values, other.window_values, strict=True))
-        if _stem(clip) in MAY_BE_SHOWN
+        if _stem(clip) in MAY_BE_SHOWN and max(a, b) > 0
     ]
     worst: dict[str, tuple[float, Path, int, int]] = {}
     for row in sorted(rows, key=lambda row: -row[0]):
@@ -297,9 +313,9 @@ def differing_frames(path: Path, clips: Sequence[Path], slow: Sequence[Measured]
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    chosen = list(worst.values())[:6]
-    figure, axes = pyplot.subplots(2, 3, figsize=(10, 5), layout="constrained")
-    for axis, (_, clip, number, _) in zip(axes.flat, chosen, strict=False):
+    chosen = list(worst.values())[:3]
+    figure, axes = pyplot.subplots(1, len(chosen), figsize=(4 * len(chosen), 2.6), layout="constrained", squeeze=False)
+    for axis, (_, clip, number, _) in zip(axes.flat, chosen, strict=True):
         one, other = by_clip_[clip]
         pixels = _frame(clip, number)
         axis.imshow(pixels)
@@ -333,13 +349,17 @@ def _looked_at(clip: Path) -> tuple[int, int]:
 
 
 def _frame(clip: Path, number: int) -> np.ndarray:
-    """The first or the last frame, which are the two that `uniform` picks. RGB."""
+    """The frame of that number among those that `uniform` picks by default. RGB."""
     import av
 
+    from dj_assets.frames import uniform
+    from dj_assets.operators.video_text_area_filter import TextAreaParams
+    from dj_assets.video.probe import open_video, probe
+
+    with open_video(str(clip), roots=(clip.parent,), limits=MediaLimits()) as video:
+        index = int(uniform(probe(video).info, TextAreaParams().frame_sample_num)[number])
     with av.open(str(clip)) as container:
-        frames = container.decode(video=0)
-        first = next(frames)
-        return (first if number == 0 else list(frames)[-1]).to_ndarray(format="rgb24")
+        return next(itertools.islice(container.decode(video=0), index, None)).to_ndarray(format="rgb24")
 
 
 # --- both
@@ -391,14 +411,22 @@ def correlations(found: Mapping[str, Sequence[float]]) -> Iterator[Sequence[obje
                        for other in names[1:]))  # fmt: skip
 
 
+def medians(
+    clips: Sequence[Path], values: Sequence[float], middle: Callable[[Any], Any] = np.median
+) -> dict[str, float]:
+    """The middle of each clip's pieces, by the clip's name and how many there are."""
+    pieces_of: dict[str, list[float]] = {}
+    for clip, one in zip(clips, values, strict=True):
+        pieces_of.setdefault(_stem(clip), []).append(one)
+    return {f"{stem} ({len(mine)})" if len(mine) > 1 else stem: float(middle(mine)) for stem, mine in pieces_of.items()}
+
+
 def by_clip(
     clips: Sequence[Path], found: Mapping[str, Sequence[float]], middle: Callable[[Any], Any] = np.median
 ) -> Iterator[Sequence[object]]:
-    stems = [_stem(clip) for clip in clips]
-    for stem in dict.fromkeys(stems):
-        mine = [index for index, other in enumerate(stems) if other == stem]
-        name = f"{stem} ({len(mine)})" if len(mine) > 1 else stem
-        yield (name, *(f"{middle([values[index] for index in mine]):.3g}" for values in found.values()))
+    columns = [medians(clips, values, middle) for values in found.values()]
+    for name in columns[0]:
+        yield (name, *(f"{column[name]:.3g}" for column in columns))
 
 
 def verdicts(
