@@ -29,6 +29,10 @@ BATCH_BYTES = 32 * 2**20
 SEEK_PACKETS = 256
 """Gaps of at least so many packets are sought over: reading past one costs some 20 µs, a seek some milliseconds."""
 
+MOST_REORDERED = 16
+"""Frames by which a decoder may be out of display order: the most that H.264 and HEVC hold back. Some streams say
+fewer than they need, and their frames come late."""
+
 MICROSECONDS = 1_000_000
 """In a second; FFmpeg's unit for a container's times."""
 
@@ -59,16 +63,14 @@ def decode_windows(
         last = int(wanted[-1])
         reader = PictureReader(scan.info.rotation_degrees)
         for index, frame in frames_of(video, scan, wanted, linear=linear):
-            if index not in missing:
-                continue
-            missing.discard(index)
-            pictures = reader.of(frame)
-            for number, builder in enumerate(builders):
-                if not builder.wants(index):
-                    continue
-                for windows in builder.add(index, pictures.seen_as(builder.plan.look), video.path):
-                    yield number, windows
-            if index >= last:
+            if index in missing:
+                missing.discard(index)
+                pictures = reader.of(frame)
+                for number, builder in enumerate(builders):
+                    if builder.wants(index):
+                        for windows in builder.add(index, pictures.seen_as(builder.plan.look), video.path):
+                            yield number, windows
+            if not missing or index > last + MOST_REORDERED:
                 break
     if missing:
         raise FramesMissing(
@@ -349,6 +351,7 @@ class _WindowBuilder:
         self.scan = scan
         self.batch_bytes = batch_bytes
         self.next_window = 0
+        self.newest = -1
         self.held: dict[int, npt.NDArray[np.uint8]] = {}
         self.batch: npt.NDArray[np.uint8] | None = None
         self.num_ready = 0
@@ -374,10 +377,13 @@ class _WindowBuilder:
                     try_="split the video where the size changes",
                 )
         self.held[index] = pixels
+        self.newest = max(self.newest, index)
         windows = self.plan.windows
-        while self.next_window < len(windows) and windows[self.next_window, -1] <= index:
+        while self.next_window < len(windows) and windows[self.next_window, -1] <= self.newest:
             wanted = windows[self.next_window].tolist()
             lost = [frame for frame in wanted if frame not in self.held]
+            if lost and self.newest - lost[0] <= MOST_REORDERED:
+                return  # it may come yet
             if lost:
                 raise FramesMissing(
                     f"{path}: frame {lost[0]} does not decode",
