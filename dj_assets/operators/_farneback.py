@@ -418,34 +418,33 @@ class _Window(NamedTuple):
     divisor: float
 
     def average(self, planes: Tensor) -> Tensor:
-        """Equations averaged over each pixel's window, the outermost repeated beyond the edges; float64."""
+        """Equations averaged over each pixel's window, the outermost repeated beyond the edges.
+
+        float64, for the determinant is a small difference of large products.
+        """
         if self.kernel:
             return self._weighed(self._weighed(planes, -2), -1).double()
-        return (self._summed(self._summed(planes, -2), -1) / self.divisor).double()
+        return self._summed(self._summed(planes, -2), -1).double() / self.divisor
 
     def _weighed(self, planes: Tensor, dim: int) -> Tensor:
         radius, length = self.radius, planes.shape[dim]
         padded = _extended(planes, radius, radius, dim)
         total = planes * self.kernel[0]
         for k in range(1, radius + 1):
-            total.add_(
-                padded.narrow(dim, radius + k, length) + padded.narrow(dim, radius - k, length), alpha=self.kernel[k]
-            )
+            both = padded.narrow(dim, radius + k, length) + padded.narrow(dim, radius - k, length)
+            total.add_(both, alpha=self.kernel[k])
         return total
 
     def _summed(self, planes: Tensor, dim: int) -> Tensor:
-        """Sums by differences of running sums, in float64 since large numbers are subtracted."""
         import torch
 
-        if (
-            self.radius == 0
-        ):  # OpenCV counts the first row (or column) once more everywhere; its number is the reference
+        if self.radius == 0:  # OpenCV's running sums count the first row (column) once too often here; so does this
             return planes + planes.narrow(dim, 0, 1)
         size = 2 * self.radius + 1
         padded = _extended(planes, self.radius, self.radius, dim)
-        return torch.nn.functional.avg_pool2d(
-            padded, (1, size) if dim == -1 else (size, 1), stride=1, divisor_override=1
-        )
+        # A pool that divides by 1 is a sum.
+        window = (1, size) if dim == -1 else (size, 1)
+        return torch.nn.functional.avg_pool2d(padded, window, stride=1, divisor_override=1)
 
 
 def _window(options: FlowOptions) -> _Window:

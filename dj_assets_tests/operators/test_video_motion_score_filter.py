@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from dj_assets.operators._contract import Panel, View
 from dj_assets.operators._farneback import Farneback, FlowOptions
 from dj_assets.operators.video_motion_score_filter import MotionParams, draw, load, resized, score
 from dj_assets_tests import videos
+from dj_assets_tests.operators import tasks
 from dj_assets_tests.operators.tasks import measure
 
 NAME = "video_motion_score_filter"
@@ -129,6 +131,14 @@ def test_without_a_gpu_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> No
         load(MotionParams(), "cuda")
     assert "motion is to run on an NVIDIA GPU" in caught.value.given
     assert caught.value.allowed and "accelerator: cpu" in caught.value.try_
+
+
+def test_in_a_worker_that_is_a_fault_without_a_traceback(moving_2px: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    on_gpu = replace(tasks.spec(NAME, sampling_fps=7), device="cuda")
+    [measured] = tasks.measure_task(tasks.task(moving_2px, on_gpu)).measured
+    assert measured.bug.startswith("motion is to run on an NVIDIA GPU") and "Traceback" not in measured.bug
+    assert measured.values == (), "and no number of the CPU in its place"
 
 
 @pytest.mark.parametrize("flags", [4, 260])
