@@ -17,5 +17,5 @@ def require_cuda(work: str) -> None:
         raise DeviceError(
             f"{work} is to run on an NVIDIA GPU, but torch finds none that it can use",
             allowed="a GPU with a driver that fits torch's CUDA, or the CPU",
-            try_="set accelerator: cpu in the recipe",
+            try_="set accelerator: cpu in the recipe, or DJ_ASSETS_DEVICE=cpu",
         )

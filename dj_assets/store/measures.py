@@ -22,7 +22,7 @@ FILE_NAME = "measure.json"
 
 @dataclass(frozen=True)
 class MeasureInfo:
-    """What gave the numbers under one measure id. params: canonical, every default spelled out."""
+    """What gave the numbers under one measure id. params: canonical, as `Params.canonical` gives them."""
 
     operator: str
     measure_id: str
