@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from dj_assets.cli.expectation import Amounts, Expectation, Picture, amounts_of, picture_of
 from dj_assets.decide import still_in
 from dj_assets.measure import info_of
 from dj_assets.store.measures import MeasureInfo
@@ -19,8 +20,11 @@ if TYPE_CHECKING:
 FindFacts = Callable[[str, str, Collection[str]], Mapping[str, tuple[Fact, ...]]]
 """`Store.find_facts`: (operator, measure id, content hashes) -> facts by content hash."""
 
-SecondsPerVideo = Callable[[str, str], float | None]
-"""`Store.seconds_per_video`: (operator, measure id) -> mean worker seconds lately."""
+RecentCosts = Callable[[str, str], Mapping[str, float]]
+"""`Store.recent_costs`: (operator, measure id) -> worker seconds of some videos lately, by content hash."""
+
+FindProbes = Callable[[Collection[str]], Mapping[str, Mapping[str, Any]]]
+"""What is known of what videos are: content hashes -> values by column of `store.probes`, by content hash."""
 
 Measures = Callable[[str], Sequence[MeasureInfo]]
 """`Store.measures`: operator -> every measure of it that was ever taken."""
@@ -34,10 +38,11 @@ class StepForecast:
 
     reuse: the store knows the number, or that there can be none. measure: to be measured, unless a pass before it
     drops the sample (`certain`: for which that cannot be). skip: listed only in samples that known numbers drop.
-    cost_seconds: worker time that the reused ones took when they were measured. cannot_open: by status, the videos
-    that nobody can measure, as often as they are listed. otherwise_known: what makes another measure of the operator
-    differ from this one ("sampling_fps 2.0 → 4.0") -> contents to measure that it has a number of. typical_seconds:
-    what one video has cost elsewhere, under this measure or else another of the operator.
+    costs: worker seconds that reused ones took when they were measured. pictures: of contents that somebody has opened,
+    one dictionary for all steps. elsewhere: (worker seconds, amounts) of other videos lately, under this measure or,
+    where it has none, another of the operator. cannot_open: by status, the videos that nobody can measure, as often as
+    they are listed. otherwise_known: what makes another measure of the operator differ from this one
+    ("sampling_fps 2.0 → 4.0") -> contents to measure that it has a number of.
     """
 
     step: Step
@@ -46,9 +51,10 @@ class StepForecast:
     certain: set[str] = field(default_factory=set)
     skip: dict[str, int] = field(default_factory=dict)
     cannot_open: Counter[str] = field(default_factory=Counter)
-    cost_seconds: float = 0.0
+    costs: dict[str, float] = field(default_factory=dict)
+    pictures: Mapping[str, Picture] = field(default_factory=dict)
+    elsewhere: Sequence[tuple[float, Amounts]] = ()
     otherwise_known: dict[str, set[str]] = field(default_factory=dict)
-    typical_seconds: float | None = None
 
     @property
     def num_maybe(self) -> int:
@@ -57,21 +63,20 @@ class StepForecast:
 
     @property
     def worker_seconds(self) -> float | None:
-        """Worker time to expect: in proportion to bytes by this dataset's known videos, else by what a video has
-        cost elsewhere; None where the store holds no cost to go by."""
-        if not self.measure:
-            return 0.0
-        reused_bytes = sum(self.reuse.values())
-        if not reused_bytes or not self.cost_seconds:
-            return None if self.typical_seconds is None else self.typical_seconds * len(self.measure)
-        return self.cost_seconds / reused_bytes * sum(self.measure.values())
+        """Worker time to expect, by what known videos have cost; None where the store holds no cost to go by."""
+        seen = [(seconds, self._amounts(content_hash)) for content_hash, seconds in self.costs.items() if seconds > 0]
+        return Expectation([*seen, *self.elsewhere]).total_seconds(map(self._amounts, self.measure))
+
+    def _amounts(self, content_hash: str) -> Amounts:
+        num_bytes = self.measure.get(content_hash) or self.reuse.get(content_hash)
+        return amounts_of(num_bytes, self.pictures.get(content_hash))
 
     def put(self, content_hash: str, num_bytes: int, *, known: Sequence[Fact], wanted: bool, certain: bool) -> None:
         """Sort one content in; the same one may come again with another shard."""
         if known:
             if content_hash not in self.reuse:
                 # The facts of one measure share its cost: an operator with two stats is not twice as dear.
-                self.cost_seconds += max(fact.cost_seconds for fact in known)
+                self.costs[content_hash] = max(fact.cost_seconds for fact in known)
             self.reuse[content_hash] = num_bytes
         elif wanted:
             self.measure[content_hash] = num_bytes
@@ -126,22 +131,22 @@ class Forecaster:
         plan: Plan,
         find_facts: FindFacts,
         measures: Measures = lambda operator: (),
-        seconds_per_video: SecondsPerVideo = lambda operator, measure_id: None,
+        recent_costs: RecentCosts = lambda operator, measure_id: {},
+        find_probes: FindProbes = lambda hashes: {},
     ) -> None:
         self._plan = plan
         self._find_facts = find_facts
         self._measures = measures
-        self._seconds_per_video = seconds_per_video
-        self.forecast = Forecast(
-            [
-                PassForecast(one, [StepForecast(step, typical_seconds=self._typical(step)) for step in one.steps])
-                for one in plan.passes
-            ]
-        )
+        self._recent_costs = recent_costs
+        self._find_probes = find_probes
+        self._pictures: dict[str, Picture] = {}
+        self.forecast = Forecast([PassForecast(one, [self._begun(step) for step in one.steps]) for one in plan.passes])
 
     def add(self, samples: Sequence[Sample]) -> None:
         """One shard's samples, each video with its content hash or its status."""
         self._count_videos(samples)
+        contents = {video.content_hash for sample in samples for video in sample.videos if video.content_hash}
+        self._pictures.update(self._find_pictures(contents))
         tables: dict[str, list[Row]] = {}
         for one in self.forecast.passes:
             in_play, settled = self._in_play(one.pass_, samples, tables)
@@ -153,9 +158,8 @@ class Forecaster:
                 self._look_elsewhere(forecast, hashes - set(known))
                 wanted = {video.content_hash for sample, video in listed if sample.sample_id in in_play}
                 certain = {video.content_hash for sample, video in listed if sample.sample_id in in_play & settled}
-                for content_hash, num_bytes in {
-                    v.content_hash: v.num_bytes for _, v in listed if v.content_hash
-                }.items():
+                sizes = {v.content_hash: v.num_bytes for _, v in listed if v.content_hash}
+                for content_hash, num_bytes in sizes.items():
                     forecast.put(
                         content_hash,
                         num_bytes,
@@ -165,11 +169,19 @@ class Forecaster:
                     )
                 tables[forecast.step.key] = [row for pair in listed for row in _rows(forecast.step, *pair, known)]
 
-    def _typical(self, step: Step) -> float | None:
+    def _begun(self, step: Step) -> StepForecast:
+        return StepForecast(step, pictures=self._pictures, elsewhere=self._elsewhere(step))
+
+    def _elsewhere(self, step: Step) -> list[tuple[float, Amounts]]:
         operator = step.operator.name
         measure_ids = [step.measure_id, *(other.measure_id for other in self._measures(operator))]
-        known = (self._seconds_per_video(operator, measure_id) for measure_id in measure_ids)
-        return next((seconds for seconds in known if seconds is not None), None)
+        found = (self._recent_costs(operator, measure_id) for measure_id in measure_ids)
+        costs = next((costs for costs in found if costs), {})
+        pictures = self._find_pictures(list(costs))
+        return [(seconds, amounts_of(None, pictures.get(content))) for content, seconds in costs.items() if seconds > 0]
+
+    def _find_pictures(self, hashes: Collection[str]) -> dict[str, Picture]:
+        return {content_hash: picture_of(probe) for content_hash, probe in self._find_probes(hashes).items()}
 
     def _known(self, step: Step, listed: Iterable[tuple[Sample, Video]]) -> Mapping[str, tuple[Fact, ...]]:
         hashes = {video.content_hash for _, video in listed if video.content_hash}

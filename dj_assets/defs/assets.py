@@ -252,7 +252,7 @@ def _refresh_index(context: dg.AssetExecutionContext) -> None:
     """A locked or broken index is a line in the log, not a failure."""
     warning = context.resources.store.open().refresh_index()
     if warning:
-        context.log.warning(f"run={context.run_id[:RUN_DIGITS]} {warning}")
+        context.log.warning(f"run={context.run.run_id[:RUN_DIGITS]} {warning}")
 
 
 # ---------------------------------------------------------------------------------------------------------- samples
@@ -609,7 +609,7 @@ def _export_asset(graph: RecipeGraph) -> dg.AssetsDefinition:
         with failing_clearly():
             parts, failed = batches.each_shard(context, lambda key: _part_written(_ShardWork(graph, context, key)))
             store = context.resources.store.open()
-            merged = merge_export(graph.plan, store, context.instance, run_id=context.run_id) if parts else None
+            merged = merge_export(graph.plan, store, context.instance, run_id=context.run.run_id) if parts else None
             _refresh_index(context)
             done = {
                 key: batches.Done(

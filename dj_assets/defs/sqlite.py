@@ -145,4 +145,6 @@ def _wait_for_the_disk_less(connection: Any, _: Any) -> None:
     """Sync when the log is written back rather than with each event. A process that dies loses nothing so; a machine
     that loses its power may lose the last events of what it was just doing, never the database. Tables and facts are
     in the store, which syncs by itself."""
+    # Dagster says so, too, but only after it has made some sixty tables and indices, and synced each.
+    connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")

@@ -89,7 +89,7 @@ def exports_job(plans: Sequence[Plan]) -> dg.JobDefinition:
             if not any(store.export_parts(plan.recipe.name).glob("*.part")):
                 continue
             try:
-                merged = merge_export(plan, store, context.instance, run_id=context.run_id)
+                merged = merge_export(plan, store, context.instance, run_id=context.run.run_id)
             except DjAssetsError as error:
                 failed.append(f"{plan.recipe.name}: {error}")
             else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from pathlib import Path
 
 from dj_assets.store.facts import folder_of
@@ -13,26 +12,29 @@ log = logging.getLogger(__name__)
 NEWEST_FILES = 5
 """Facts files looked at: enough to average over, few enough to be read at once in a store of any size."""
 
+MOST_VIDEOS = 2000
 
-def seconds_per_video(root: Path, operator: str, measure_id: str) -> float | None:
-    """Mean worker seconds of one video under a measure, by its newest numbers; None where there are none."""
+
+def recent(root: Path, operator: str, measure_id: str) -> dict[str, float]:
+    """Worker seconds of videos under a measure, by content hash, from its newest numbers; at most `MOST_VIDEOS`."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     newest = sorted(folder_of(root, operator, measure_id).glob("*.parquet"), key=_written, reverse=True)[:NEWEST_FILES]
-    total, count = 0.0, 0
+    found: dict[str, float] = {}
     for path in newest:
+        if len(found) >= MOST_VIDEOS:
+            break
         try:
             table = pq.read_table(path, columns=["content_hash", "cost_seconds", "status"])
         except (OSError, ValueError) as error:  # removed by a compaction meanwhile, or damaged: one voice less
             log.debug("no cost from %s: %s", path, error)
             continue
-        measured = table.filter(pc.equal(table["status"], "ok"))
+        measured = table.filter(pc.equal(table["status"], "ok")).slice(0, MOST_VIDEOS)
         # An operator with two stats has two facts of one cost.
         each = measured.group_by("content_hash").aggregate([("cost_seconds", "max")])
-        total += math.fsum(each["cost_seconds_max"].to_pylist())
-        count += each.num_rows
-    return total / count if count else None
+        found |= dict(zip(each["content_hash"].to_pylist(), each["cost_seconds_max"].to_pylist(), strict=True))
+    return found
 
 
 def _written(path: Path) -> float:

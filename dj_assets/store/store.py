@@ -206,9 +206,9 @@ class Store:
         """Every measure that was ever taken, of one operator or of all."""
         return list(measures.described(self.root, operator))
 
-    def seconds_per_video(self, operator: str, measure_id: str) -> float | None:
-        """Mean worker seconds that a measure took of one video lately; None where it was never taken."""
-        return costs.seconds_per_video(self.root, operator, measure_id)
+    def recent_costs(self, operator: str, measure_id: str) -> dict[str, float]:
+        """Worker seconds of some videos under a measure, by content hash; see `costs.recent`."""
+        return costs.recent(self.root, operator, measure_id)
 
     def remember_identities(self, shard: Shard, samples: Sequence[Sample]) -> None:
         """Write down which bytes lay at which path, for `recall_identities`."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,11 +15,15 @@ from dj_assets.measure import info_of
 from dj_assets.operators._contract import Compute, Operator, Scores
 from dj_assets.plan import Pass, Plan, StatRange, Step
 from dj_assets.samples import Sample
-from dj_assets.store.rows import Fact
+from dj_assets.store import probes
+from dj_assets.store.rows import Fact, Provenance
+from dj_assets.store.store import Store
 from dj_assets_tests.plans import a_plan, a_sample, a_step
 
 SHORT = a_step("video_duration_filter", StatRange("video_duration", 1.0, 9.0))
 MOTION = a_step("video_motion_score_filter", StatRange("video_motion_score", 2.0, 99.0), number=2)
+
+PROVENANCE = Provenance(asset="r/stats", shard="s", recipe="r", recipe_sha256="0", code_version="1")
 
 Known = Mapping[tuple[str, str], tuple[float | None, float]]
 """(step key, content hash) -> (value, cost in seconds)."""
@@ -122,7 +129,7 @@ def test_a_failure_that_is_known_is_reused() -> None:
     [
         (StepForecast(SHORT), 0.0),
         (StepForecast(SHORT, measure={"B": 300}), None),
-        (StepForecast(SHORT, reuse={"A": 100}, measure={"B": 300}, cost_seconds=2.0), 6.0),
+        (StepForecast(SHORT, reuse={"A": 100}, measure={"B": 300}, costs={"A": 2.0}), 6.0),
     ],
     ids=["nothing to do", "nothing to go by", "three times the bytes"],
 )
@@ -145,10 +152,57 @@ def test_a_changed_option_is_named_and_its_cost_expected() -> None:
         plan,
         find_facts,
         measures=lambda operator: [before] if operator == mine.operator else [],
-        seconds_per_video=lambda operator, measure_id: 3.0 if measure_id == "before" else None,
+        recent_costs=lambda operator, measure_id: {"A": 2.0, "Z": 4.0} if measure_id == "before" else {},
     )
     forecaster.add(samples(a="A", b="B"))
     [forecast] = forecaster.forecast.passes[0].steps
     assert forecast.otherwise_known == {f"version {before.version} → {mine.version}": {"A"}}
     assert forecast.worker_seconds == 6.0, "two videos, each as dear as under the other version"
     assert forecaster.forecast.passes[1].worker_seconds is None, "of this operator nothing is known"
+
+
+def test_what_an_earlier_run_has_cost_tells_what_larger_videos_will(tmp_path: Path) -> None:
+    """A second dataset whose videos are more than twice as much work each, which the mean of a video would not tell.
+    Some of its videos were opened under another measure, of the others only the bytes are known."""
+    store = Store(tmp_path)
+    step = two_passes().passes[1].steps[0]
+    small, large = make_videos(60, seed=1, heights=(360, 720)), make_videos(40, seed=2, heights=(720, 1080))
+    facts = [
+        Fact(key, step.operator.name, step.measure_id, step.operator.stats[0].name, 1.0, cost_seconds=seconds)
+        for key, (_, _, seconds) in small.items()
+    ]
+    store.append_facts(facts, PROVENANCE)
+    probed = {key: probe for key, (_, probe, _) in [*small.items(), *list(large.items())[:30]]}
+    store.append_probes(probed, PROVENANCE)
+    forecaster = Forecaster(
+        two_passes(),
+        store.find_facts,
+        store.measures,
+        store.recent_costs,
+        lambda hashes: probes.find(store.root, hashes),
+    )
+    listed = [samples(**{f"v{key}": key}) for key in [*list(small)[:20], *large]]
+    sizes = {key: num_bytes for key, (num_bytes, _, _) in {**small, **large}.items()}
+    for [one] in listed:
+        video = one.videos[0]
+        sized = replace(video, num_bytes=sizes[video.content_hash])
+        forecaster.add([replace(one, sample_id=video.content_hash, videos=(sized,))])
+    expected = forecaster.forecast.passes[1].steps[0].worker_seconds
+    actual = sum(seconds for _, _, seconds in large.values())
+    by_the_video = 40 * sum(seconds for _, _, seconds in small.values()) / len(small)
+    assert expected == pytest.approx(actual, rel=0.25)
+    assert by_the_video < actual / 2
+
+
+def make_videos(count: int, *, seed: int, heights: tuple[int, int]) -> dict[str, tuple[int, dict[str, Any], float]]:
+    """Content hash → (bytes, probe, worker seconds): a tenth of a second a megapixel-second, give or take a third; a
+    file's bytes say less of the work than that."""
+    luck = random.Random(seed)
+    made = {}
+    for number in range(count):
+        height, seconds = luck.choice(heights), luck.uniform(2, 30)
+        width = height * 16 // 9
+        work = width * height / 1e6 * seconds
+        probe = {**dict.fromkeys(probes.COLUMNS), "width": width, "height": height, "duration_seconds": seconds}
+        made[f"{seed}-{number}"] = (int(work * 1e5 * luck.uniform(0.3, 3)), probe, 0.1 * work * luck.uniform(0.7, 1.3))
+    return made

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from dj_assets.store.rows import Fact, Provenance
 from dj_assets.store.store import Store
 
@@ -25,16 +23,16 @@ def fact(content_hash: str, cost_seconds: float, *, stat: str = "a", status: str
     )
 
 
-def test_the_mean_over_videos_not_over_stats_and_not_over_failures(tmp_path: Path) -> None:
+def test_each_videos_cost_once_whatever_stats_it_has_and_no_failures(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    assert store.seconds_per_video("video_x_filter", "aaaa") is None
+    assert store.recent_costs("video_x_filter", "aaaa") == {}
     store.append_facts([fact("1", 2.0), fact("1", 2.0, stat="b"), fact("2", 4.0)], PROVENANCE)
     store.append_facts([fact("3", 6.0), fact("4", 99.0, status="unreadable")], PROVENANCE)
-    assert store.seconds_per_video("video_x_filter", "aaaa") == pytest.approx(4.0)
+    assert store.recent_costs("video_x_filter", "aaaa") == {"1": 2.0, "2": 4.0, "3": 6.0}
 
 
 def test_a_damaged_file_has_no_voice(tmp_path: Path) -> None:
     store = Store(tmp_path)
     [path] = store.append_facts([fact("1", 2.0)], PROVENANCE)
     path.with_name("damaged.parquet").write_bytes(b"PAR1")
-    assert store.seconds_per_video("video_x_filter", "aaaa") == pytest.approx(2.0)
+    assert store.recent_costs("video_x_filter", "aaaa") == {"1": 2.0}
