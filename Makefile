@@ -37,7 +37,7 @@ check: $(INSTALLED) ## whether the recipes in recipes/ can be right, before anyt
 ui: $(INSTALLED) ## Dagster's web interface on this project's recipes (DIR=.demo: on the demo's)
 	@cd "$(DIR)" && $(BIN)/dj-assets ui
 
-bench: $(INSTALLED) ## the measured comparisons in benchmarks/: reruns, chaos, daily use, studio; most of an hour
+bench: $(INSTALLED) ## the measured comparisons in benchmarks/ but those of speed, which want a quiet machine: most of an hour
 	@set -e; \
 	step() { echo ">> $$*"; "$(BIN)/$$@"; }; \
 	step python -m benchmarks.reruns; \

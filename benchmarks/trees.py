@@ -26,6 +26,13 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 SAMPLE_SECONDS = 0.25
+SAMPLER_SHARE = 0.02
+"""Of a core that looking at the tree may take; it looks less often where the tree is large."""
+
+STALLED_SECONDS = 240.0
+STALLED_SHARE = 0.04
+"""A tree that used less than this share of a core for so long hangs (forked thread pools do) and is killed."""
+
 GRACE_SECONDS = 15.0
 """What outlives the command for longer than this is killed, and its CPU seconds until then are counted."""
 
@@ -48,7 +55,7 @@ class Cost:
 
 
 class CommandFailed(RuntimeError):
-    """A command left with another exit code than it should; the message ends with what it printed last."""
+    """A command hung, or left with another exit code than it should; the message ends with what it printed last."""
 
 
 def run(
@@ -78,10 +85,11 @@ def run(
                 check=True,
             )
         found = json.loads(report.read_text(encoding="utf-8"))
-        code = found.pop("exit_code")
-        if code not in allowed_codes:
+        code, stalled = found.pop("exit_code"), found.pop("stalled")
+        if stalled or code not in allowed_codes:
             end = said.read_text(encoding="utf-8", errors="replace")[-4000:]
-            raise CommandFailed(f"exit code {code}, expected {allowed_codes}, from {' '.join(command)}:\n{end}")
+            what = f"hung for {STALLED_SECONDS:.0f} s" if stalled else f"exit code {code}, expected {allowed_codes}"
+            raise CommandFailed(f"{what}: {' '.join(command)}:\n{end}")
     cost = Cost(**found)
     if cost.sampled_cpu_seconds > 1.02 * cost.cpu_seconds + 1:
         raise RuntimeError(f"CPU seconds were lost: {cost} of {' '.join(command)}")
@@ -126,7 +134,8 @@ def _watch(report: Path, command: Sequence[str]) -> None:
         peak_tree_mb=sampler.peak_mb,
         sampled_cpu_seconds=sum(sampler.cpu_seconds.values()),
     )
-    report.write_text(json.dumps({"exit_code": code, **asdict(cost)}), encoding="utf-8")
+    outcome = {"exit_code": code, "stalled": sampler.stalled, **asdict(cost)}
+    report.write_text(json.dumps(outcome), encoding="utf-8")
 
 
 def _wait_for(pid: int, started: float) -> tuple[int, float]:
@@ -161,12 +170,15 @@ def _kill(pid: int) -> None:
 
 
 class _Sampler:
-    """Looks at the tree a few times a second."""
+    """Looks at the tree a few times a second; kills it where it stands still."""
 
     def __init__(self) -> None:
         self.peak_mb = 0.0
+        self.stalled = False
         self.cpu_seconds: dict[tuple[int, int], float] = {}
         """By process id and start time, since ids are used again."""
+        self._moved_at = time.monotonic()
+        self._moved_from = 0.0
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -178,18 +190,32 @@ class _Sampler:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._ended.wait(SAMPLE_SECONDS):
-            self._look()
+        pause = SAMPLE_SECONDS
+        while not self._ended.wait(pause):
+            began = time.thread_time()
+            found = descendants(os.getpid())
+            self._look(found)
+            self._end_if_stalled(found)
+            pause = max(SAMPLE_SECONDS, (time.thread_time() - began) / SAMPLER_SHARE)
 
-    def _look(self) -> None:
+    def _look(self, found: Sequence[int]) -> None:
         kilobytes = 0
-        for pid in descendants(os.getpid()):
+        for pid in found:
             stat = _stat(pid)
             if stat is None:
                 continue
             self.cpu_seconds[pid, int(stat[19])] = (int(stat[11]) + int(stat[12])) / TICKS_PER_SECOND
             kilobytes += _proportional_kb(pid)
         self.peak_mb = max(self.peak_mb, kilobytes / 2**10)
+
+    def _end_if_stalled(self, found: Sequence[int]) -> None:
+        passed, used = time.monotonic() - self._moved_at, sum(self.cpu_seconds.values())
+        if used - self._moved_from >= STALLED_SHARE * STALLED_SECONDS:
+            self._moved_at, self._moved_from = time.monotonic(), used
+        elif passed > STALLED_SECONDS:
+            self.stalled = True
+            for pid in found:
+                _kill(pid)
 
 
 def descendants(pid: int) -> list[int]:

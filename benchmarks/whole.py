@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,19 +31,25 @@ class Kept:
 
 @dataclass(frozen=True)
 class Party:
-    """Who runs, with how many processes, and the keys that its recipe has beside `process`."""
+    """Who runs, with how many processes, and the keys that its recipe has beside `process`.
+
+    import_first: a folder in front of all others on its Python's path. variables: of its environment.
+    """
 
     name: str
     np: int
     is_peer: bool
     found: peer.Peer | None = None
     keys: Mapping[str, Any] | None = None
+    import_first: Path | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     def program(self, caches: Path) -> Program:
         if not self.is_peer:
             return ours()
         assert self.found is not None
-        return theirs(self.found, caches)
+        program = theirs(self.found, caches)
+        return replace(program, import_first=self.import_first, environment={**program.environment, **self.variables})
 
 
 def our_party(name: str = "dj_assets", *, np: int = 2, **keys: Any) -> Party:
