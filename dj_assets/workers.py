@@ -21,7 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,10 @@ class PoolSpec:
     memory_mb: int
     threads: int
     models: tuple[MeasureSpec, ...] = ()
+
+    def serves(self, wanted: PoolSpec) -> bool:
+        """Whether a pool of this kind will do where another is wanted: it is alike, and has as many workers or more."""
+        return self.workers >= wanted.workers and replace(self, workers=wanted.workers) == wanted
 
 
 _pools: dict[PoolSpec, Any] = {}
@@ -130,12 +134,12 @@ def _death(path: str, exit_code: int | None, memory_mb: int) -> MediaError:
 
 
 def _pool(spec: PoolSpec) -> Any:
-    """The pool of that kind, kept between shards so that imports and models are paid for once."""
+    """A pool of that kind, kept between shards so that imports and models are paid for once."""
     from pebble import ProcessPool
 
     with _pools_lock:
-        pool = _pools.get(spec)
-        if pool is None or not pool.active:
+        pool = next((pool for kind, pool in _pools.items() if kind.serves(spec) and pool.active), None)
+        if pool is None:
             # spawn: forking a process that has threads, torch or OpenCV in it can leave a child that hangs.
             context = multiprocessing.get_context("spawn")
             pool = ProcessPool(max_workers=spec.workers, context=context, initializer=_start_worker, initargs=(spec,))

@@ -182,3 +182,15 @@ def test_an_error_that_a_worker_raises_arrives_whole(error: DjAssetsError) -> No
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is type(error) and str(again) == str(error) and again.one_line() == error.one_line()
     assert vars(again).keys() == vars(error).keys()
+
+
+def test_a_pool_serves_whoever_wants_fewer_workers_of_its_kind() -> None:
+    """A last, smaller shard starts no worker; another kind of worker is another pool."""
+    pool = PoolSpec(workers=4, memory_mb=600, threads=1)
+    assert pool.serves(pool) and pool.serves(PoolSpec(workers=1, memory_mb=600, threads=1))
+    assert not pool.serves(PoolSpec(workers=5, memory_mb=600, threads=1))
+    assert not pool.serves(PoolSpec(workers=4, memory_mb=500, threads=1))
+    assert not pool.serves(PoolSpec(workers=4, memory_mb=600, threads=2))
+    large, small = PoolSpec(workers=2, memory_mb=601, threads=1), PoolSpec(workers=1, memory_mb=601, threads=1)
+    assert workers._pool(large) is workers._pool(small)
+    workers.close_pools()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -84,13 +83,11 @@ def _forecast(made: RecipePlan, dataset: Dataset) -> Forecast:
     from dj_assets.defs.project import store_root
     from dj_assets.measure import identify
     from dj_assets.samples import read_shard
-    from dj_assets.store import probes
     from dj_assets.store.store import Store
 
     recipe = made.recipe
     store = Store(store_root())
-    find_probes = partial(probes.find, store.root)
-    forecaster = Forecaster(made, store.find_facts, store.measures, store.recent_costs, find_probes)
+    forecaster = Forecaster(made, store.find_facts, store.measures, store.recent_costs, store.find_probes)
     for shard in dataset.shards:
         samples = read_shard(
             shard,
