@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/.dj-assets-installed
 LOG := $(VENV)/install.log
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check ui bench clean
+.PHONY: help demo test check ui bench bench-speed clean
 
 help: ## this list
 	@echo "dj_assets: Data-Juicer video recipes as Dagster assets. Targets:"
@@ -44,6 +44,11 @@ bench: $(INSTALLED) ## the measured comparisons in benchmarks/ but those of spee
 	step python -m benchmarks.chaos; \
 	step python -m benchmarks.daily; \
 	step python -m benchmarks.studio
+
+bench-speed: $(INSTALLED) ## those of speed, beside py-data-juicer where benchmarks/peer.py has built it: two hours, quiet
+	@set -e; \
+	step() { echo ">> $$*"; "$(BIN)/$$@"; }; \
+	for name in tutorial sixty fused fast memory flow scale; do step python -m "benchmarks.$$name"; done
 
 clean: ## remove the demo and the tools' caches; recipes, outputs, the store and .venv stay
 	rm -rf .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist
