@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dj_assets import operators
 from dj_assets.columns import Columns, columns, sample_table
 from dj_assets.decide import decide
 from dj_assets.diff import Diff, Moved, compare
-from dj_assets.diff.changes import margin
+from dj_assets.diff.changes import changes, margin
 from dj_assets.plan import Plan, StatRange, Step
 from dj_assets.samples import Sample
 from dj_assets.store.rows import Row
@@ -299,3 +300,17 @@ MARGINS = {
 @pytest.mark.parametrize(("range_", "value", "expected"), MARGINS.values(), ids=MARGINS)
 def test_margin_is_the_distance_to_the_nearest_limit(range_: StatRange, value: float, expected: float | None) -> None:
     assert margin(range_, value) == expected
+
+
+def test_an_option_that_came_later_is_told_by_the_value_that_was_worked_by() -> None:
+    """On a GPU null is fp16, so "null → fp16" would name one measure twice."""
+    operator = operators.get("video_ocr_area_ratio_filter")
+
+    def plan(precision: str) -> Plan:
+        params = operator.params(precision=precision)
+        measure_id = operator.measure_id(params, "cuda")
+        step = replace(a_step(operator.name), operator=operator, params=params, device="cuda", measure_id=measure_id)
+        return a_plan(step)
+
+    [change] = changes(plan("fp32"), plan("fp16"))
+    assert (change.option, change.old, change.new) == ("precision", "fp32", "fp16")

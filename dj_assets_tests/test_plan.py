@@ -401,6 +401,7 @@ def test_a_resize_warns_that_numbers_differ_from_data_juicers(plan_of: PlanOf) -
         pytest.param((ASPECT, {"min_ratio": "wide"}), "min_ratio", "wide", "0.428571", id="ratio as a word"),
         pytest.param((MOTION, {"sampling_fps": 0}), "sampling_fps", "0", "2.0", id="param out of range"),
         pytest.param((MOTION, {"sampling_fps": "fast"}), "sampling_fps", "fast", "2.0", id="param as a word"),
+        pytest.param((MOTION, {"sampling_fps": float("inf")}), "sampling_fps", "finite", "2.0", id="endless param"),
         pytest.param((MOTION, {"levels": True}), "levels", "true", "3", id="true is not 1"),
         pytest.param((MOTION, {"size": True}), "size", "true", "leave", id="true is not a size"),
         pytest.param((OCR, {"frame_sample_num": 2.5}), "frame_sample_num", "2.5", "3", id="half a frame"),

@@ -193,7 +193,7 @@ class Forecaster:
         mine = info_of(step)
         for other in self._measures(step.operator.name) if unknown else ():
             if other.measure_id != step.measure_id:
-                change = ", ".join(mine.differs_from(other))
+                change = ", ".join(mine.differs_from(other, step.operator.params.added))
                 found = self._find_facts(step.operator.name, other.measure_id, unknown)
                 forecast.otherwise_known.setdefault(change, set()).update(found)
 

@@ -132,9 +132,11 @@ def _differences(old: Step, new: Step) -> Iterator[tuple[str, str, str]]:
     mine, other = info_of(new), info_of(old)
     if mine.version != other.version:
         yield "version", str(other.version), str(mine.version)
+    unwritten = new.operator.params.added
     for name in dict.fromkeys([*other.params, *mine.params]):
-        if other.params.get(name) != mine.params.get(name):
-            yield name, _as_yaml(other.params.get(name)), _as_yaml(mine.params.get(name))
+        before, after = (params.get(name, unwritten.get(name)) for params in (other.params, mine.params))
+        if before != after:
+            yield name, _as_yaml(before), _as_yaml(after)
     if mine.device != other.device:
         yield "device", other.device, mine.device
 

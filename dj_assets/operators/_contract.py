@@ -23,13 +23,14 @@ Device = Literal["cpu", "cuda"]
 
 
 class Params(BaseModel):
-    """Options that change an operator's number. Subclass per operator; unknown options are refused.
+    """Options that change an operator's number. Subclass per operator; unknown options are refused, and so are numbers
+    that are not finite: JSON, as which options go to workers and into ids, has none.
 
     added: options that came after the operator had stored its first number -> the value that it had worked by until
     then, in JSON form. `canonical` leaves them out at that value, so that what is stored keeps its measure id.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     added: ClassVar[Mapping[str, Any]] = {}
 

@@ -30,13 +30,17 @@ class MeasureInfo:
     params: Mapping[str, Any] = field(default_factory=dict)
     device: str = "cpu"
 
-    def differs_from(self, other: MeasureInfo) -> list[str]:
-        """What makes two measures of one operator two, in words: ["sampling_fps 2.0 → 4.0"]. Empty if nothing does."""
+    def differs_from(self, other: MeasureInfo, unwritten: Mapping[str, Any] | None = None) -> list[str]:
+        """What makes two measures of one operator two, in words: ["sampling_fps 2.0 → 4.0"]. Empty if nothing does.
+
+        unwritten: values of params that are left out of `params`, as of `Params.added`; others are null there.
+        """
+        unwritten = unwritten or {}
         words = []
         if self.version != other.version:
             words.append(f"version {other.version} → {self.version}")
         for name in dict.fromkeys([*other.params, *self.params]):
-            old, new = other.params.get(name), self.params.get(name)
+            old, new = (params.get(name, unwritten.get(name)) for params in (other.params, self.params))
             if old != new:
                 words.append(f"{name} {json.dumps(old)} → {json.dumps(new)}")
         if self.device != other.device:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,3 +52,9 @@ def test_a_damaged_description_is_passed_over(tmp_path: Path) -> None:
 )
 def test_what_differs_in_words(name: str, new: MeasureInfo, words: list[str]) -> None:
     assert new.differs_from(TWO_FPS) == words, name
+
+
+def test_a_param_that_came_later_had_the_value_it_was_worked_by() -> None:
+    sized = replace(TWO_FPS, measure_id="c", params={**TWO_FPS.params, "size": 120})
+    assert sized.differs_from(TWO_FPS, {"size": 360}) == ["size 360 → 120"]
+    assert TWO_FPS.differs_from(sized, {"size": 360}) == ["size 120 → 360"]
