@@ -28,6 +28,10 @@ from dj_assets.operators._flow_pictures import flow_panels
 PAIR_SECONDS = 1 / 12
 """Wanted time between the two frames of a pair: 2 frames at 24, 25 and 30 fps, 4 at 50, 5 at 60, 1 up to 15."""
 
+LEAST_SECONDS = 1 / 240
+"""Between two frames; nearer ones are counted as that far apart, since no camera is faster and times gone wrong are
+often a millisecond apart, by which noise would be divided."""
+
 SHORT_SIDE_PX = 256
 """Of every picture that is compared; smaller ones are scaled up, since flow loses up to 40 % of the motion at 72."""
 
@@ -112,7 +116,7 @@ def _flow() -> Iterator[Any]:
 def flow(before: Grey, after: Grey, seconds: float, dis: Any) -> Flow:
     """Flow in diagonals per second, float32 [H, W, 2] as (dx, dy), of two grey pictures uint8 [H, W] that far apart."""
     pixels = dis.calc(np.ascontiguousarray(before), np.ascontiguousarray(after), None)  # OpenCV allocates the flow
-    return pixels / np.float32(math.hypot(*before.shape) * seconds)
+    return pixels / np.float32(math.hypot(*before.shape) * max(seconds, LEAST_SECONDS))
 
 
 def score(windows: Windows, params: DisParams, model: Any) -> Scores:

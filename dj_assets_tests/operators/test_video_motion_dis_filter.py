@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dj_assets.frames import Size, VideoInfo, Windows
+from dj_assets.frames import Look, Size, VideoInfo, Windows
 from dj_assets.operators._contract import View
 from dj_assets.operators.video_motion_dis_filter import MIN_SCORE, DisParams, compared_size, draw, plan, score
 from dj_assets_tests import videos
@@ -200,3 +200,15 @@ def test_the_heat_map_says_the_score() -> None:
     assert heat.caption == f"length of flow, mean {value:.4g} diagonals/s"
     assert heat.scale is not None and heat.scale.unit == "diagonals/s"
     assert (frame.picture == first).all()
+
+
+def test_times_gone_wrong_do_not_make_noise_a_motion() -> None:
+    """Two frames a millionth of a second apart were 240 times faster for each 240th of a second that they lack."""
+    texture = videos.texture(height=256, width=256)[..., 0]
+    pair = np.stack([texture, np.roll(texture, 1, axis=1)])[None]
+
+    def scored(seconds: float) -> float:
+        windows = Windows(pair, np.array([[0, 1]]), np.array([[0.0, seconds]]), Look("gray8"))
+        return float(score(windows, DisParams(), None).values[0])
+
+    assert scored(1e-6) == pytest.approx(scored(1 / 240)) == pytest.approx(2 * scored(1 / 120), rel=1e-3)
