@@ -100,6 +100,11 @@ def main() -> None:
 def clips(*, quick: bool = False, folder: Path = FOLDER) -> list[Made]:
     """The sixty, or one of each codec at 360 lines for a trial; those that are not there yet are made."""
     chosen = listed(sources())
+    stale = {path.name for path in folder.glob("[0-9][0-9]-*")} - {
+        Path(clip.name).with_suffix(suffix).name for clip in chosen for suffix in (".mp4", ".json")
+    }
+    for name in stale:  # of a list that had other sources
+        (folder / name).unlink()
     if quick:
         chosen = [clip for clip in chosen if clip.size == "360p"][2::3]
     return made(chosen, folder)

@@ -96,16 +96,15 @@ def run(
     return cost
 
 
-def in_turn(
-    commands: Mapping[str, Callable[[int], Cost]], *, repeat: int, told: Callable[[str], None] = print
-) -> dict[str, list[Cost]]:
+def in_turn(commands: Mapping[str, Callable[[int], Cost]], *, repeat: int) -> dict[str, list[Cost]]:
     """Run all of them `repeat` times, A B A B …, so that a machine that changes its speed changes it for all."""
     costs: dict[str, list[Cost]] = {name: [] for name in commands}
     for number in range(repeat):
         for name, work in commands.items():
             cost = work(number)
             costs[name].append(cost)
-            told(f"  {name}: {cost.wall_seconds:.1f} s wall, {cost.cpu_seconds:.1f} CPU s, {cost.peak_tree_mb:.0f} MB")
+            spent = f"{cost.wall_seconds:.1f} s wall, {cost.cpu_seconds:.1f} CPU s, {cost.peak_tree_mb:.0f} MB"
+            print(f"  {name}: {spent}", flush=True)
     return costs
 
 
