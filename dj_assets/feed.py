@@ -25,7 +25,17 @@ import numpy.typing as npt
 
 from dj_assets.frames import FramePlan, Look, VideoInfo, Windows
 from dj_assets.operators._contract import Scores
-from dj_assets.video_run import Measured, MeasureSpec, Outcome, Task, VideoRun, measure_task, model_of, resolve
+from dj_assets.video_run import (
+    Measured,
+    MeasureSpec,
+    Outcome,
+    Task,
+    VideoRun,
+    measure_task,
+    model_of,
+    out_of_memory,
+    resolve,
+)
 from dj_assets.workers import PoolSpec, outcome_of, schedule
 
 VIDEO_BYTES = 128 * 2**20
@@ -102,8 +112,10 @@ class _Spooling(VideoRun):
     def take(self, spec: MeasureSpec, windows: Windows) -> None:
         data = np.ascontiguousarray(windows.data)
         part = Part(spec.measure_id, self.file.tell(), data.shape, windows.frames, windows.pts_seconds, windows.look)
+        left = data.data.cast("B")
         try:
-            self.file.write(data)
+            while left:
+                left = left[self.file.write(left) :]
         except OSError as error:
             raise _TooLong from error
         self.parts.append(part)
@@ -119,7 +131,8 @@ def _num_bytes(plan: FramePlan, info: VideoInfo) -> int:
 
 def decode_task(task: Task, path: Path) -> Decoded:
     """Decode a video's windows into a scratch file. Runs in a worker without a model."""
-    with path.open("w+b") as file:
+    # Unbuffered: a buffer that did not fit would raise once more when it is closed.
+    with path.open("w+b", buffering=0) as file:
         run = _Spooling(task, file)
         is_too_long = False
         try:
@@ -161,7 +174,8 @@ def score_group(group: Sequence[Decoded]) -> list[Outcome]:
     for key, together in waiting.items():
         _score_together(key[0], together)
     for run in runs:
-        run.finish()
+        with _within_memory(run):
+            run.finish()
     seconds = (time.perf_counter() - started) / max(1, len(runs))
     return [run.told(run.decode_seconds + seconds) for run in runs]
 
@@ -188,18 +202,20 @@ def _score_together(spec: MeasureSpec, together: Sequence[tuple[VideoRun, Window
     """One call for all of them; where that fails, one for each, so that only the culprit's fails."""
     operator, params = resolve(spec)
     score: Any = operator.score
-    every = Windows(
-        np.concatenate([windows.data for _, windows in together]),
-        np.concatenate([windows.frames for _, windows in together]),
-        np.concatenate([windows.pts_seconds for _, windows in together]),
-        together[0][1].look,
-    )
     started = time.perf_counter()
     try:
+        every = Windows(
+            np.concatenate([windows.data for _, windows in together]),
+            np.concatenate([windows.frames for _, windows in together]),
+            np.concatenate([windows.pts_seconds for _, windows in together]),
+            together[0][1].look,
+        )
         scores = score(every, params, model_of(spec))
     except Exception:
         for run, windows in together:
-            run.take(spec, windows)
+            if spec.measure_id not in run.done:
+                with _within_memory(run):
+                    run.take(spec, windows)
         return
     seconds = (time.perf_counter() - started) / len(every)
     at = 0
@@ -209,6 +225,15 @@ def _score_together(spec: MeasureSpec, together: Sequence[tuple[VideoRun, Window
         taken = run.score_seconds.get(spec.measure_id, 0.0)
         run.score_seconds[spec.measure_id] = taken + seconds * len(windows)
         at = end
+
+
+@contextlib.contextmanager
+def _within_memory(run: VideoRun) -> Iterator[None]:
+    """What one video's windows have no memory for is that video's answer, as where it is measured alone."""
+    try:
+        yield
+    except MemoryError:
+        run.fail_rest(out_of_memory(run.task.path))
 
 
 # --- what holds them together
@@ -239,7 +264,7 @@ class _Feed:
         self, tasks: Sequence[Task], decoders: PoolSpec, model: PoolSpec, timeout_seconds: float, folder: Path
     ) -> None:
         self.waiting = deque(tasks)
-        self.decoding: dict[Future, Task] = {}
+        self.decoding: dict[Future, tuple[Task, Path]] = {}
         self.ready: deque[Decoded] = deque()
         self.scoring: dict[Future, list[Decoded]] = {}
         self.alone: dict[Future, Task] = {}
@@ -258,7 +283,7 @@ class _Feed:
                 return
             for future in wait(pending, return_when=FIRST_COMPLETED).done:
                 if future in self.decoding:
-                    yield from self._decoded(future, self.decoding.pop(future))
+                    yield from self._decoded(future, *self.decoding.pop(future))
                 elif future in self.scoring:
                     yield from self._scored(future, self.scoring.pop(future))
                 else:
@@ -283,7 +308,7 @@ class _Feed:
             self.num_started += 1
             path = self.folder / f"{self.num_started}.frames"
             future = schedule(decode_task, task, path, pool=self.decoders, timeout_seconds=self.timeout_seconds)
-            self.decoding[future] = task
+            self.decoding[future] = task, path
 
     def _start_scoring(self) -> None:
         """A group as soon as the model has nothing to do, else when there is a full one."""
@@ -297,12 +322,13 @@ class _Feed:
             timeout = self.timeout_seconds * len(group)
             self.scoring[schedule(score_group, group, pool=self.model, timeout_seconds=timeout)] = group
 
-    def _decoded(self, future: Future, task: Task) -> Iterator[Outcome]:
+    def _decoded(self, future: Future, task: Task, path: Path) -> Iterator[Outcome]:
         found = outcome_of(task, future, self.decoders, self.timeout_seconds)
         if isinstance(found, Outcome):  # it took too long, or its decoder died
+            path.unlink(missing_ok=True)
             yield found
         elif found.is_too_long:
-            found.path.unlink()
+            path.unlink()
             self._do_alone(task)
         else:
             self.ready.append(found)

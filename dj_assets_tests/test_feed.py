@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import resource
+import signal
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from dj_assets import feed, workers
+from dj_assets import feed, video_run, workers
 from dj_assets.feed import feed_tasks
+from dj_assets.frames import Windows
+from dj_assets.operators._contract import Scores
 from dj_assets.video_run import MeasureSpec, Outcome, Task, measure_task
 from dj_assets.workers import PoolSpec, measure_tasks
 from dj_assets_tests import videos
@@ -153,7 +158,7 @@ def test_what_does_not_fit_into_scratch_is_decoded_beside_the_model(
     (tmp_path / "1.frames").touch()
     decoded = feed.Decoded(task(long, measure), tmp_path / "1.frames", (), (), {}, 0, 0.0, 0, is_too_long=True)
     monkeypatch.setattr(feed, "outcome_of", lambda *arguments: decoded)
-    assert list(held._decoded(None, decoded.task)) == []  # type: ignore[arg-type]
+    assert list(held._decoded(None, decoded.task, decoded.path)) == []  # type: ignore[arg-type]
     monkeypatch.undo()
     [outcome] = held.outcomes()
     assert outcome.measured[0].window_values == pytest.approx([150 - k for k in range(20)], abs=1)
@@ -171,6 +176,46 @@ def test_full_scratch_is_not_the_videos_fault(tmp_path: Path, measure: MeasureSp
 
         with pytest.raises(feed._TooLong):
             feed._Spooling(task(path, measure), File()).run()
+
+
+def test_scratch_that_is_full_for_a_few_bytes_is_no_error_either(tmp_path: Path, measure: MeasureSpec) -> None:
+    [path] = clips(tmp_path / "media", 50, frames=1)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        decoded = feed.decode_task(task(path, measure), tmp_path / "frames")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert decoded.is_too_long
+
+
+def test_no_memory_for_a_videos_windows_is_its_own_answer(
+    tmp_path: Path, measure: MeasureSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def score(windows: Windows, params: object, model: object) -> Scores:
+        if windows.data.max() > 100:
+            raise MemoryError
+        return Scores(windows.data.mean(axis=(1, 2, 3)), ("",) * len(windows))
+
+    operator, params = video_run.resolve(measure)
+    for module in (video_run, feed):
+        monkeypatch.setattr(module, "resolve", lambda spec: (replace(operator, score=score), params))
+    paths = clips(tmp_path / "media", 50, 150)
+    group = [feed.decode_task(task(path, measure), tmp_path / f"{path.stem}.frames") for path in paths]
+    assert [outcome.measured[0].status for outcome in feed.score_group(group)] == ["ok", "too_large"]
+
+
+def test_a_decoder_that_dies_leaves_no_frames(tmp_path: Path, measure: MeasureSpec) -> None:
+    held = feed._Feed([], *pools(measure), 30, tmp_path)
+    frames = tmp_path / "1.frames"
+    frames.touch()
+    given_up: Future = Future()
+    given_up.set_exception(TimeoutError())
+    [path] = clips(tmp_path / "media", 50)
+    [outcome] = held._decoded(given_up, task(path, measure), frames)
+    assert outcome.measured[0].status == "timed_out" and not frames.exists()
 
 
 def test_closing_early_leaves_no_scratch(tmp_path: Path, measure: MeasureSpec) -> None:

@@ -43,11 +43,68 @@ def begins_decoding(codec: str, extradata: bytes, packet: Packet) -> bool:
     return bool(pictures) and all(_HEVC_FIRST_IRAP <= kind <= _HEVC_LAST_IRAP for kind in pictures)
 
 
+class ParameterSets:
+    """Whether a stream is decoded by the same parameter sets throughout. To be shown its packets in file order.
+
+    Where sets are replaced on the way, a packet cannot be decoded rightly without those between it and its last set,
+    key packet or not: an encoder need not repeat them. Asked of H.264 and HEVC alone.
+    """
+
+    def __init__(self, codec: str, extradata: bytes) -> None:
+        self.change = False
+        self._kind_of = _PARAMETER_SETS.get(codec)
+        self._length_size = 0
+        self._known: set[bytes] = set()
+        if codec == "h264":
+            self._length_size = (extradata[4] & 3) + 1 if _is_mp4_record(extradata, 7) else 0
+            self._known = set(map(_trimmed, _h264_parameter_sets(extradata)))
+        elif codec == "hevc":
+            self._length_size = _hevc_length_size(extradata)
+            self._known = set(map(_trimmed, _hevc_parameter_sets(extradata)))
+
+    def see(self, packet: Packet) -> None:
+        """One more packet. Sets that none was known before are the stream's own; any other is a change."""
+        if self._kind_of is None or self.change:
+            return
+        is_set = self._kind_of
+        found = {_trimmed(unit) for unit in _units(packet, self._length_size) if unit is not None and is_set(unit)}
+        if not self._known:
+            self._known = found
+        self.change = not found <= self._known
+
+
+_PARAMETER_SETS: dict[str, Callable[[Packet], bool]] = {
+    "h264": lambda unit: len(unit) > 0 and unit[0] & 31 in (7, 8, 13, 15),
+    "hevc": lambda unit: len(unit) > 0 and unit[0] >> 1 & 63 in (32, 33, 34),
+}
+"""codec -> whether a unit is a parameter set."""
+
+
+def _trimmed(unit: Packet | None) -> bytes:
+    """Without the zeros that belong to the start code after it: no unit ends in one."""
+    return bytes(unit or b"").rstrip(b"\0")
+
+
 # --- H.264: ITU-T H.264, 7.3.1 and table 7-1
 
 _H264_SLICES = frozenset((1, 2, 3, 4, 5))
 _H264_SAYS_NOTHING = frozenset((6, 9, 12))
 """Supplemental information, delimiter, filler: no picture needs them. Parameter sets are not among these."""
+
+
+def _h264_parameter_sets(extradata: bytes) -> Iterator[Packet | None]:
+    """NAL units of an avcC record (ISO/IEC 14496-15, 5.3.3.1) or of a plain stream of them."""
+    if not _is_mp4_record(extradata, 7):
+        yield from _units(extradata, 0)
+        return
+    at = 5
+    for mask in (0x1F, 0xFF):
+        count = int.from_bytes(extradata[at : at + 1], "big") & mask
+        at += 1
+        for _ in range(count):
+            size = int.from_bytes(extradata[at : at + 2], "big")
+            yield extradata[at + 2 : at + 2 + size]
+            at += 2 + size
 
 
 def _h264_is_disposable(packet: Packet, length_size: int) -> bool:

@@ -212,7 +212,8 @@ def count_packets(video: OpenVideo, scan: Scan, wanted: npt.NDArray[np.int64]) -
 
 def is_planned(video: OpenVideo, scan: Scan) -> bool:
     """Whether decoding leaves out what is not needed: of codecs and containers whose packets are as they seem."""
-    return scan.packets is not None and video.stream.codec_context.name in JUMPABLE_CODECS
+    is_jumpable = video.stream.codec_context.name in JUMPABLE_CODECS
+    return scan.packets is not None and is_jumpable and not scan.sets_change
 
 
 def _indexed(scan: Scan, frames: Iterator[Any]) -> Iterator[tuple[int, Any]]:

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from dj_assets.errors import MediaError, NoVideoStream, Refused, TooLarge, Unreadable
 from dj_assets.frames import Size, VideoInfo
+from dj_assets.video.bitstream import ParameterSets
 from dj_assets.video.decode_plan import PacketTable
 from dj_assets.video.safe_open import MediaLimits, open_file
 
@@ -87,11 +88,13 @@ class OpenVideo:
 @dataclass(frozen=True)
 class Scan:
     """What reading the packets found. ticks: pts of each frame in the stream's time base, or None where packets
-    carry no times and frames are told apart by their order. packets: None where they and frames do not match."""
+    carry no times and frames are told apart by their order. packets: None where they and frames do not match.
+    sets_change: whether packets replace what others are decoded by, so that none may be left out."""
 
     info: VideoInfo
     ticks: npt.NDArray[np.int64] | None
     packets: PacketTable | None = None
+    sets_change: bool = False
 
 
 @contextlib.contextmanager
@@ -158,7 +161,7 @@ def probe(video: OpenVideo, *, hold: bool = False) -> Scan:
     video.held = seen.held
     last_duration = seen.last_duration if seen.have_times else 0
     scan = _scan(video, seen.ticks, seen.key_ticks, last_duration, seen.have_times)
-    return replace(scan, packets=seen.table(scan.ticks))
+    return replace(scan, packets=seen.table(scan.ticks), sets_change=seen.sets_change)
 
 
 class _SeenPackets:
@@ -176,6 +179,13 @@ class _SeenPackets:
         self._are_keys: list[bool] = []
         self._sizes: list[int] = []
         self._held_bytes = 0
+        context = video.stream.codec_context
+        self._sets = ParameterSets(context.name, context.extradata or b"")
+        self._has_new_extradata = False
+
+    @property
+    def sets_change(self) -> bool:
+        return self._sets.change or self._has_new_extradata
 
     def add(self, packet: Any) -> None:
         is_shown = not packet.is_discard
@@ -185,6 +195,8 @@ class _SeenPackets:
         self._are_shown.append(is_shown)
         self._are_keys.append(packet.is_keyframe)
         self._sizes.append(packet.size)
+        self._sets.see(packet)
+        self._has_new_extradata |= packet.has_sidedata("new_extradata")
         if self.held is not None:
             self.held.append(packet)
             self._held_bytes += packet.size

@@ -11,7 +11,7 @@ import pytest
 
 from dj_assets.errors import Unreadable
 from dj_assets.frames import FramePlan, Look, Size, pairs, single
-from dj_assets.video.decode import FramesMissing, decode_windows, with_rotation
+from dj_assets.video.decode import FramesMissing, decode_windows, is_planned, with_rotation
 from dj_assets.video.probe import open_video, probe
 from dj_assets.video.safe_open import MediaLimits
 from dj_assets_tests import videos
@@ -276,3 +276,50 @@ def test_the_same_pictures_as_opencv(moving_2px: Path) -> None:
     theirs = np.stack([capture.read()[1] for _ in range(24)])
     [[ours]] = decode(moving_2px, single(range(24), Look("bgr24")), batch_bytes=2**30)
     np.testing.assert_array_equal(ours[:, 0], theirs)
+
+
+def test_parameter_sets_that_come_once_on_the_way_are_not_left_out(tmp_path: Path) -> None:
+    # Two encodings in a row, the second one's sets before its first key packet alone: from its next key packet on, the
+    # first one's would give other colours without an error.
+    def part(name: str, params: str) -> tuple[bytes, list[tuple[bytes, int, int, bool]]]:
+        picture = videos.texture(height=64, width=64)
+        picture[..., 0] = picture[::-1, :, 1]
+        frames = videos.shifting(picture, num_frames=60, pixels_per_frame=2)
+        options = {"qp": "24", "g": "20", "x264-params": f"scenecut=0:{params}"}
+        with av.open(str(videos.write_video(tmp_path / name, frames, options=options))) as source:
+            stream = source.streams.video[0]
+            packets = [packet for packet in source.demux(stream) if packet.size]
+            extradata = stream.codec_context.extradata or b""
+        return extradata, [(bytes(packet), packet.pts, packet.dts, packet.is_keyframe) for packet in packets]
+
+    _, first = part("first.mp4", "chroma-qp-offset=0")
+    extradata, second = part("second.mp4", "chroma-qp-offset=-12")
+    sps_bytes = int.from_bytes(extradata[6:8], "big")
+    sets = [extradata[8 : 8 + sps_bytes], extradata[8 + sps_bytes + 3 :]]
+    sets[1] = sets[1][: int.from_bytes(extradata[8 + sps_bytes + 1 : 8 + sps_bytes + 3], "big")]
+    in_band = b"".join(len(unit).to_bytes(4, "big") + unit for unit in sets)
+    later = 60 * (first[1][2] - first[0][2])
+    second = [
+        (in_band * (not number) + data, pts + later, dts + later, is_key)
+        for number, (data, pts, dts, is_key) in enumerate(second)
+    ]
+    path = tmp_path / "both.mkv"
+    with av.open(str(tmp_path / "first.mp4")) as source, av.open(str(path), "w") as container:
+        template = source.streams.video[0]
+        stream = container.add_stream_from_template(template)
+        for data, pts, dts, is_key in first + second:
+            packet = av.Packet(data)
+            packet.pts, packet.dts, packet.is_keyframe, packet.time_base = pts, dts, is_key, template.time_base
+            packet.stream = stream
+            container.mux(packet)
+    plan = single(np.array([85, 110]), Look("bgr24"))
+    np.testing.assert_array_equal(decode(path, plan)[0], decode(path, plan, linear=True)[0])
+
+
+@pytest.mark.parametrize("name", ["h264", "h264_pyramid_ts", "hevc", "hevc_ts"])
+def test_parameter_sets_that_are_repeated_are_no_change(tmp_path: Path, name: str) -> None:
+    codec, suffix, options = videos.CODECS[name]
+    frames = videos.shifting(videos.texture(height=96, width=128), num_frames=30, pixels_per_frame=3)
+    path = videos.write_video(tmp_path / f"a{suffix}", frames, codec=codec, options={"g": "10", **options})
+    with open_video(str(path), roots=[tmp_path], limits=MediaLimits()) as video:
+        assert is_planned(video, probe(video))
