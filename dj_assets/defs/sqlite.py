@@ -74,9 +74,8 @@ class LastingEventLog(SqliteEventLogStorage):
         with self._lock:
             engine = self._engine(shard)
             if shard not in self._initialized_dbs:
-                if not _is_made_in_the_end(
-                    engine
-                ):  # else Dagster would load its ninety migrations, and then do nothing
+                # Where it is, Dagster would load its ninety migrations, and then do nothing.
+                if not _is_made_in_the_end(engine):
                     self._initdb(engine)
                 self._initialized_dbs.add(shard)
             with engine.connect() as connection, connection.begin():
@@ -138,7 +137,7 @@ class LastingRuns(SqliteRunStorage):
 
 
 def _is_made_in_the_end(engine: Engine) -> bool:
-    """The same, when another process may be making it just now."""
+    """Whether a database has its tables, once no other process is just making it."""
     deadline = time.monotonic() + SQLITE_BUSY_TIMEOUT_SECONDS
     while True:
         try:
