@@ -92,7 +92,9 @@ def _groups(controller: str) -> Iterator[Path]:
         _, controllers, path = line.split(":", 2)
         if controllers and controller not in controllers.split(","):
             continue
-        root = GROUPS / controllers if controllers else GROUPS
+        root = GROUPS
+        if controllers:  # `cpuacct,cpu` may be mounted as `cpu,cpuacct`; links by single name are where there are two
+            root = GROUPS / (controllers if (GROUPS / controllers).is_dir() else controller)
         folder = root / path.lstrip("/")
         while True:
             if folder.is_dir():

@@ -19,6 +19,8 @@ FEW = 20
 """Of so few values none is called a tail."""
 TOO_LARGE = 1e100
 """No such number was ever measured, and axes that reach it overflow."""
+LEAST, LEAST_SHARE = 1e-100, 1e-9
+"""Numbers that differ by less, or by less of themselves, are one: ticks could not tell them apart."""
 
 
 def drawable(values: Sequence[float], num_missing: int) -> tuple[Any, int]:
@@ -48,13 +50,16 @@ def view(values: Any, ends: Sequence[float]) -> tuple[float, float]:
         reach = TAIL_SPANS * (last - first)
         low = float(values.min()) if first - float(values.min()) <= reach or reach == 0 else first
         high = float(values.max()) if float(values.max()) - last <= reach or reach == 0 else last
+    if high - low < max(LEAST_SHARE * max(abs(low), abs(high)), LEAST):  # one number but for rounding
+        low = high = (low + high) / 2
     span = high - low or abs(low) or 1.0
     reach = TAIL_SPANS * span
     # Also a bound in a tail that was cut: it decides about what is beyond.
     first, last = (float(values.min()), float(values.max())) if len(values) else (low, high)
     near = [end for end in ends if min(first, low - reach) <= end <= max(last, high + reach)]
     low, high = min(low, *near, low), max(high, *near, high)
-    margin = 0.04 * (high - low) or 0.05 * abs(low) or 0.5
+    margin = 0.04 * (high - low) or 0.05 * abs(low)
+    margin = margin if margin > LEAST else 0.5
     return low - margin, high + margin
 
 

@@ -60,6 +60,15 @@ V1 = "5:memory:/jobs/a\n2:cpu,cpuacct:/jobs/a\n1:name=systemd:/\n0::/\n"
         ),
         pytest.param(
             {
+                "proc/self/cgroup": "4:cpuacct,cpu:/jobs/a\n",
+                "sys/cpu/jobs/a/cpu.cfs_quota_us": "200000",
+                "sys/cpu/jobs/a/cpu.cfs_period_us": "100000",
+            },
+            2,
+            id="version 1, mounted with its names in the other order",
+        ),
+        pytest.param(
+            {
                 "proc/self/cgroup": V1,
                 "sys/cpu,cpuacct/jobs/a/cpu.cfs_quota_us": "-1",
                 "sys/cpu,cpuacct/jobs/a/cpu.cfs_period_us": "100000",

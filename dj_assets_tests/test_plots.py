@@ -44,6 +44,9 @@ ANY_VALUES = [
     pytest.param([0.0] * 50, StatRange("s", -INF, 0.2), id="all zero"),
     pytest.param([*np.linspace(0, 5, 300), 9e6], StatRange("s", 2, INF), id="long tail"),
     pytest.param([1e308, -1e308, 1.0], StatRange("s", 0, 1.7e308), id="overflow"),
+    pytest.param([16 / 9, 16 / 9 + 2.3e-16], StatRange("s", 1, 2), id="equal but for rounding"),
+    pytest.param([0.0, 1e-310], StatRange("s", 0, 1), id="underflow"),
+    pytest.param([1e-310, 1e-310], StatRange("s", -INF, INF), id="underflow, all equal"),
     pytest.param([INF, float("nan"), 1.0], StatRange("s", 0, 2.0**63), id="not finite"),
     pytest.param(np.random.default_rng(0).normal(0, 1, 20_000).tolist(), StatRange("s", -1, 1), id="many"),
 ]

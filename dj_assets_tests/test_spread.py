@@ -46,6 +46,8 @@ def test_any_values_make_a_small_picture_with_all_of_it_inside(values: list[floa
     for left, top, width, height in [*picture.boxes(BARS), *picture.boxes(PASSES)]:
         assert left >= LEFT - 0.1 and left + width <= RIGHT + 0.1 and width > 0
         assert top >= TOP - 0.1 and top + height <= BOTTOM + 0.1
+    across = [float(x) for x in re.findall(rf'd="M([^ "]+) {BOTTOM}v4"', picture.text)]
+    assert len(set(across)) >= 3 and all(LEFT <= x <= RIGHT for x in across)
     finite = sum(abs(value) < 1e100 for value in values)
     assert f"a_stat: n = {finite}, {len(values) - finite + 2} without a value" in picture.words()
 

@@ -14,7 +14,7 @@ PREFERRED = ("megapixel-seconds", "bytes", "megapixels", "seconds", "videos")
 operator that looks at three frames costs by megapixels, one that scales them first by seconds or by the video."""
 
 FEW = 5
-"""Of so few known costs a unit may be the best by chance, so the order above holds."""
+"""Of fewer known costs a unit may be the best by chance: it goes after those of which more is known, in that order."""
 
 
 Picture = tuple[float, float]
@@ -44,14 +44,15 @@ class Expectation:
 
     def __init__(self, seen: Sequence[tuple[float, Amounts]]) -> None:
         rates: dict[str, float] = {}
-        errors: dict[str, float] = {}
+        ranks: dict[str, tuple[bool, float, int]] = {}
         for unit in PREFERRED:
             known = [(seconds, amounts[unit]) for seconds, amounts in seen if amounts.get(unit)]
             if known:
                 rates[unit] = math.fsum(seconds for seconds, _ in known) / math.fsum(amount for _, amount in known)
-                errors[unit] = _error(known, rates[unit]) if len(known) >= FEW else 0.0
+                few = len(known) < FEW
+                ranks[unit] = (few, 0.0 if few else _error(known, rates[unit]), PREFERRED.index(unit))
         self._rates = rates
-        self.units = sorted(rates, key=lambda unit: (errors[unit], PREFERRED.index(unit)))
+        self.units = sorted(rates, key=ranks.__getitem__)
         """From the best one."""
 
     def seconds(self, amounts: Amounts) -> float | None:

@@ -8,10 +8,12 @@ reads and writes the same instance as ever.
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME, SqliteEventLogStorage
@@ -20,14 +22,20 @@ from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClassData
 from sqlalchemy import create_engine, event, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import QueuePool
 
 if TYPE_CHECKING:
+    from dagster import EventLogEntry
     from dagster._core.instance.ref import InstanceRef
     from sqlalchemy.engine import Connection, Engine
 
 MOST_RUN_DATABASES = 4
 """Open at a time; each run has one of its own."""
+
+PAUSE_SECONDS = 0.2
+"""Between two looks at a database that another process is making: to turn its log on SQLite wants it alone, and does
+not wait for that."""
 
 
 def with_lasting_connections(ref: InstanceRef) -> InstanceRef:
@@ -66,7 +74,8 @@ class LastingEventLog(SqliteEventLogStorage):
         with self._lock:
             engine = self._engine(shard)
             if shard not in self._initialized_dbs:
-                if not _is_made(engine):  # else Dagster would load its ninety migrations, and then do nothing
+                # Where it is, Dagster would load its ninety migrations, and then do nothing.
+                if not _is_made_in_the_end(engine):
                     self._initdb(engine)
                 self._initialized_dbs.add(shard)
             with engine.connect() as connection, connection.begin():
@@ -80,6 +89,13 @@ class LastingEventLog(SqliteEventLogStorage):
         for name in runs[:-MOST_RUN_DATABASES]:
             self._engines.pop(name).dispose()
         return self._engines[shard]
+
+    def store_event(self, event: EventLogEntry) -> None:
+        """The web interface looks for new events of a run when the database's own file changes, as it does at Dagster's
+        own connections when they close; here it is SQLite's log beside it that grows."""
+        super().store_event(event)
+        with suppress(OSError):
+            os.utime(self.path_for_shard(event.run_id))
 
     def has_table(self, table_name: str) -> bool:
         """Asked hundreds of times in a run; a table that is there stays."""
@@ -120,6 +136,18 @@ class LastingRuns(SqliteRunStorage):
         self._lasting.dispose()
 
 
+def _is_made_in_the_end(engine: Engine) -> bool:
+    """Whether a database has its tables, once no other process is just making it."""
+    deadline = time.monotonic() + SQLITE_BUSY_TIMEOUT_SECONDS
+    while True:
+        try:
+            return _is_made(engine)
+        except OperationalError as error:
+            if "database is locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(PAUSE_SECONDS)
+
+
 def _is_made(engine: Engine) -> bool:
     """Whether a database has its tables: alembic's mark is written after them."""
     with engine.connect() as connection:
@@ -146,5 +174,6 @@ def _wait_for_the_disk_less(connection: Any, _: Any) -> None:
     that loses its power may lose the last events of what it was just doing, never the database. Tables and facts are
     in the store, which syncs by itself."""
     # Dagster says so, too, but only after it has made some sixty tables and indices, and synced each.
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=NORMAL")
+    [mode] = connection.execute("PRAGMA journal_mode=WAL").fetchone()
+    if mode == "wal":  # a file system without shared memory has none, and there the database itself would be at risk
+        connection.execute("PRAGMA synchronous=NORMAL")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from itertools import islice
 from pathlib import Path
 
 from dj_assets.store.facts import folder_of
@@ -33,8 +34,11 @@ def recent(root: Path, operator: str, measure_id: str) -> dict[str, float]:
         measured = table.filter(pc.equal(table["status"], "ok")).slice(0, MOST_VIDEOS)
         # An operator with two stats has two facts of one cost.
         each = measured.group_by("content_hash").aggregate([("cost_seconds", "max")])
-        found |= dict(zip(each["content_hash"].to_pylist(), each["cost_seconds_max"].to_pylist(), strict=True))
-    return found
+        for content_hash, seconds in zip(
+            each["content_hash"].to_pylist(), each["cost_seconds_max"].to_pylist(), strict=True
+        ):
+            found.setdefault(content_hash, seconds)  # what a newer file says holds
+    return dict(islice(found.items(), MOST_VIDEOS))
 
 
 def _written(path: Path) -> float:

@@ -30,6 +30,14 @@ def test_few_videos_are_taken_to_cost_by_their_pixels_whatever_fits_them_by_chan
     assert Expectation(two).seconds(amounts_of(None, (3.0, 10.0))) == pytest.approx(2.0)
 
 
+def test_a_unit_known_of_few_videos_goes_after_those_known_of_many() -> None:
+    """One small file that was dear by its bytes says less than a hundred videos that cost roughly by their pixels."""
+    many = [(1.0 + number % 3, amounts_of(None, (1.0, 10.0 + number % 5))) for number in range(100)]
+    learned = Expectation([*many, (5.0, amounts_of(1000, None))])
+    assert learned.units[-1] == "bytes"
+    assert learned.seconds(amounts_of(1_000_000, (1.0, 10.0))) == pytest.approx(2.0, rel=0.3)
+
+
 def test_a_video_that_nobody_opened_goes_by_its_bytes_and_else_by_the_mean() -> None:
     seen = [(2.0, amounts_of(100, (1.0, 10.0))), (4.0, amounts_of(200, (2.0, 10.0)))]
     assert Expectation(seen).seconds(amounts_of(300, None)) == pytest.approx(6.0)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,11 +17,18 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from dagster._core.instance.ref import InstanceRef
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 from sqlalchemy import Engine, event
 
 from dj_assets.defs.jobs import run_recipe
 from dj_assets.defs.resources import project_instance
-from dj_assets.defs.sqlite import MOST_RUN_DATABASES, LastingSqliteStorage, with_lasting_connections
+from dj_assets.defs.sqlite import (
+    MOST_RUN_DATABASES,
+    LastingEventLog,
+    LastingSqliteStorage,
+    _wait_for_the_disk_less,
+    with_lasting_connections,
+)
 from dj_assets_tests.defs.small_project import DURATION, FakeMeasure, make_test_plan, write_manifest
 
 
@@ -135,3 +144,48 @@ def test_only_dagsters_sqlite_is_replaced(tmp_path: Path) -> None:
     assert with_lasting_connections(ref).storage_data.class_name == LastingSqliteStorage.__name__
     other = ref._replace(storage_data=ref.storage_data._replace(class_name="DagsterPostgresStorage"))
     assert with_lasting_connections(other) is other
+
+
+def message(text: str) -> dg.EventLogEntry:
+    return dg.EventLogEntry(error_info=None, level=20, user_message=text, run_id="a_run", timestamp=time.time())
+
+
+def test_who_watches_a_run_is_told_of_each_event(tmp_path: Path) -> None:
+    """As the web interface does: Dagster's own storage, waiting for the file to change."""
+    writer, watcher = LastingEventLog(str(tmp_path)), SqliteEventLogStorage(str(tmp_path))
+    told: list[str] = []
+    try:
+        writer.store_event(message("first"))
+        watcher.watch("a_run", None, lambda entry, _: told.append(entry.user_message))
+        writer.store_event(message("second"))
+        deadline = time.monotonic() + 10
+        while "second" not in told and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert told == ["first", "second"]  # not after the end, when a last connection that closes writes to the file
+    finally:
+        watcher.dispose()
+        writer.dispose()
+
+
+def test_a_database_that_another_process_is_making_is_waited_for(tmp_path: Path) -> None:
+    log = LastingEventLog(str(tmp_path))
+    maker = sqlite3.connect(tmp_path / "a_run.db", check_same_thread=False, isolation_level=None)
+    maker.execute("CREATE TABLE one (a)")
+    maker.execute("BEGIN IMMEDIATE")  # for which SQLite does not wait when another one wants to turn its log on
+    timer = threading.Timer(0.5, maker.execute, ["COMMIT"])
+    timer.start()
+    try:
+        log.store_event(message("first"))
+        assert [record.event_log_entry.user_message for record in log.get_records_for_run("a_run").records] == ["first"]
+    finally:
+        timer.join()
+        maker.close()
+        log.dispose()
+
+
+def test_without_a_log_beside_it_a_database_is_synced_as_ever() -> None:
+    """In memory SQLite has no such log, as on a file system without shared memory."""
+    connection = sqlite3.connect(":memory:")
+    before = connection.execute("PRAGMA synchronous").fetchone()
+    _wait_for_the_disk_less(connection, None)
+    assert connection.execute("PRAGMA synchronous").fetchone() == before
