@@ -1,4 +1,4 @@
-"""EasyOCR's own call and our text operator over the same frames in one process (a program of `benchmarks.contest`)."""
+"""EasyOCR's own call, or our text operator as in a worker, over the same frames (a program of `benchmarks.contest`)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks import ours
 from benchmarks.contest import serve
+from dj_assets.workers import keep_freed_memory
 
 OCR = "video_ocr_area_ratio_filter"
 EASYOCR = "EasyOCR"
@@ -42,10 +43,12 @@ def read(path: str, count: int) -> list[str]:
 
 
 def load(detector: str) -> None:
-    """Have a detector ready. detector: EASYOCR, or a precision of our operator."""
+    """Have a detector ready. detector: EASYOCR, or a precision of our operator; its process then keeps freed memory, as
+    workers do."""
     if detector == EASYOCR:
         _easyocr()
     else:
+        keep_freed_memory()
         _ours(detector)
 
 

@@ -19,7 +19,10 @@ Process = list[dict[str, dict[str, Any]]]
 def main() -> None:
     import cv2
 
-    cv2.setNumThreads(1)  # as in a worker
+    from dj_assets.workers import keep_freed_memory
+
+    cv2.setNumThreads(1)  # as in a worker, and so is this
+    keep_freed_memory()
     serve({"measure": measure, "decode": decode, "hashes": hashes, "windows": windows})
 
 

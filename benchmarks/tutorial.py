@@ -10,6 +10,7 @@ import argparse
 import statistics
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -183,15 +184,18 @@ def _quickest(costs: Mapping[str, trees.Cost], whose: str) -> str | None:
 def frame_table(clips: Sequence[Path], repeat: int) -> list[str]:
     """Seconds per frame and the numbers, EasyOCR and our precisions in turn over the frames."""
     parties = (EASYOCR, *precisions())
-    with contest.running("detectors", environment={"DJ_ASSETS_DEVICE": "cpu"}) as one:
-        names = [name for clip in clips for name in one.ask("read", path=str(clip), count=FRAMES_PER_CLIP).value]
-        loads = {what: one.ask("load", detector=what) for what in parties}
-        for what in parties:
+    with ExitStack() as stack:
+        running = partial(contest.running, "detectors", environment={"DJ_ASSETS_DEVICE": "cpu"})
+        each = {what: stack.enter_context(running()) for what in parties}
+        for one in each.values():
+            names = [name for clip in clips for name in one.ask("read", path=str(clip), count=FRAMES_PER_CLIP).value]
+        loads = {what: one.ask("load", detector=what) for what, one in each.items()}
+        for what, one in each.items():
             one.ask("ratio", detector=what, frame=names[0])
         answers: dict[tuple[str, str], list[Answer]] = {}
         for _ in range(repeat):
             for name in names:
-                for what in parties:
+                for what, one in each.items():
                     answers.setdefault((what, name), []).append(one.ask("ratio", detector=what, frame=name))
             print(f"  {len(names)} frames by {', '.join(parties)}", flush=True)
     return [
@@ -204,10 +208,10 @@ def frame_table(clips: Sequence[Path], repeat: int) -> list[str]:
 
 
 FRAME_WORDS = """\
-One process, all threads that torch takes by itself, one frame at a time: EasyOCR is `Reader(["en"]).detect` without
-its recogniser, as py-data-juicer calls it; fp32 and bf16 are our operator's `score`. Models are loaded and have seen a
-frame before; medians over repetitions, summed over the frames. Loading of the first includes importing torch and
-EasyOCR."""
+A process each, asked in turn, all threads that torch takes by itself, one frame at a time: EasyOCR is
+`Reader(["en"]).detect` without its recogniser, as py-data-juicer calls it, in a process as it is; fp32 and bf16 are our
+operator's `score` in a process that keeps freed memory, as workers do. Models are loaded and have seen a frame before;
+medians over repetitions, summed over the frames. Loading includes importing torch and EasyOCR."""
 
 
 def _label(what: str) -> str:

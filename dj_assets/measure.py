@@ -254,7 +254,8 @@ def _outcomes(
     plain = PoolSpec(workers=max(1, workers), memory_mb=limits.memory_mb, threads=1)
     if pass_.compute != "gpu":
         threads = max(1, min(plain.workers, cores) // max(1, len(tasks)))
-        few = replace(plain, workers=max(1, min(plain.workers, len(tasks))))
+        # No worker without a video; by powers of two, so that shards that grow leave few smaller pools behind.
+        few = replace(plain, workers=min(plain.workers, 1 << max(0, len(tasks) - 1).bit_length()))
         yield from measure_tasks(_with_threads(tasks, threads), pool=few, timeout_seconds=limits.timeout_seconds)
         return
     model = replace(plain, threads=max(1, cores // plain.workers), models=tuple(dict.fromkeys(map(spec_of, steps))))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import pickle
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -194,3 +196,23 @@ def test_a_pool_serves_whoever_wants_fewer_workers_of_its_kind() -> None:
     large, small = PoolSpec(workers=2, memory_mb=601, threads=1), PoolSpec(workers=1, memory_mb=601, threads=1)
     assert workers._pool(large) is workers._pool(small)
     workers.close_pools()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's way of keeping memory")
+def test_a_worker_keeps_what_pictures_free_and_gives_it_back_above_half_its_bound(tmp_path: Path) -> None:
+    """Freed pictures stay resident for the next ones; a worker that holds much gives them back before it is ended."""
+    pool = PoolSpec(workers=1, memory_mb=500, threads=1)
+    kept = workers.call(hold_and_free, 200, 0.0, pool=pool, timeout_seconds=30, about="test")
+    assert kept > 180, "most of what was freed is kept"
+    given_back = workers.call(hold_and_free, 350, 1.0, pool=pool, timeout_seconds=30, about="test")
+    assert given_back < 180
+    workers.close_pools()
+
+
+def hold_and_free(megabytes: int, seconds: float) -> float:
+    """MB that stay resident of so many, some time after they were freed."""
+    before = workers.resident_mb()
+    pieces = [bytearray(b"x") * 2**20 for _ in range(megabytes)]
+    del pieces
+    time.sleep(seconds)
+    return workers.resident_mb() - before

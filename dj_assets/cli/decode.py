@@ -74,7 +74,7 @@ def _how(report: DecodeReport) -> Iterator[str]:
     if report.counts is None:
         yield "all packets are decoded: they carry no times by which frames could be told apart"
     elif not report.counts.is_planned:
-        yield f"all packets up to the last wanted one are decoded: {report.probed['codec']} is not begun midway"
+        yield f"all packets up to the last wanted one are decoded: this {report.probed['codec']} is not begun midway"
     if report.is_held:
         yield f"the file is read once; its {megabytes:.1f} MB of packets stay in memory until they are decoded"
     else:

@@ -97,8 +97,11 @@ class PassForecast:
     @property
     def num_decodes(self) -> int:
         """Distinct contents to decode, at most. None in a header pass, which reads packets and no pictures."""
-        if self.pass_.compute == "header":
-            return 0
+        return 0 if self.pass_.compute == "header" else self.num_videos
+
+    @property
+    def num_videos(self) -> int:
+        """Distinct contents to measure, at most."""
         return len({content_hash for step in self.steps for content_hash in step.measure})
 
     @property

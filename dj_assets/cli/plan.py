@@ -111,7 +111,8 @@ def workers_of(recipe: Recipe, one: PassForecast) -> int:
 def expected_seconds(recipe: Recipe, one: PassForecast) -> float | None:
     """Wall time of a pass; None where the store holds no cost to go by."""
     worker_seconds = one.worker_seconds
-    return None if worker_seconds is None else worker_seconds / workers_of(recipe, one)
+    at_work = max(1, min(workers_of(recipe, one), one.num_videos))
+    return None if worker_seconds is None else worker_seconds / at_work
 
 
 # --- for people

@@ -90,10 +90,12 @@ def wanted_frames(plans: Sequence[FramePlan]) -> npt.NDArray[np.int64]:
 
 
 def with_rotation(video: OpenVideo, scan: Scan) -> Scan:
-    """The scan with the turn that players apply, as the first frame that decodes has it."""
+    """The scan with what only a frame tells, by the first that decodes: the turn that players apply, and whether frames
+    are interlaced. Then one may be of two packets, one for each field, and all are decoded in order."""
     for frame in _decoded_from_start(video):
         quarter_turns = round(getattr(frame, "rotation", 0) / 90) % 4
-        return replace(scan, info=replace(scan.info, rotation_degrees=90 * quarter_turns))
+        info = replace(scan.info, rotation_degrees=90 * quarter_turns)
+        return replace(scan, info=info, is_whole=scan.is_whole or bool(frame.interlaced_frame))
     return scan
 
 
@@ -213,7 +215,7 @@ def count_packets(video: OpenVideo, scan: Scan, wanted: npt.NDArray[np.int64]) -
 def is_planned(video: OpenVideo, scan: Scan) -> bool:
     """Whether decoding leaves out what is not needed: of codecs and containers whose packets are as they seem."""
     is_jumpable = video.stream.codec_context.name in JUMPABLE_CODECS
-    return scan.packets is not None and is_jumpable and not scan.sets_change
+    return scan.packets is not None and is_jumpable and not scan.is_whole
 
 
 def _indexed(scan: Scan, frames: Iterator[Any]) -> Iterator[tuple[int, Any]]:

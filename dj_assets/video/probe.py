@@ -89,12 +89,12 @@ class OpenVideo:
 class Scan:
     """What reading the packets found. ticks: pts of each frame in the stream's time base, or None where packets
     carry no times and frames are told apart by their order. packets: None where they and frames do not match.
-    sets_change: whether packets replace what others are decoded by, so that none may be left out."""
+    is_whole: whether none of them may be left out: some replace what others are decoded by, or hold half a frame."""
 
     info: VideoInfo
     ticks: npt.NDArray[np.int64] | None
     packets: PacketTable | None = None
-    sets_change: bool = False
+    is_whole: bool = False
 
 
 @contextlib.contextmanager
@@ -161,7 +161,7 @@ def probe(video: OpenVideo, *, hold: bool = False) -> Scan:
     video.held = seen.held
     last_duration = seen.last_duration if seen.have_times else 0
     scan = _scan(video, seen.ticks, seen.key_ticks, last_duration, seen.have_times)
-    return replace(scan, packets=seen.table(scan.ticks), sets_change=seen.sets_change)
+    return replace(scan, packets=seen.table(scan.ticks), is_whole=seen.sets_change)
 
 
 class _SeenPackets:

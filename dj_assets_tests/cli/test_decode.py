@@ -54,7 +54,7 @@ def test_a_codec_that_cannot_be_begun_midway_says_so(project: Path) -> None:
     frames = videos.shifting(videos.texture(height=96, width=128), num_frames=24, pixels_per_frame=2)
     videos.write_video(project / "b.avi", frames, codec="mpeg4")
     result = dj_assets("plan", "recipes/all.yaml", "--decode", "b.avi")
-    assert "all packets up to the last wanted one are decoded: mpeg4 is not begun midway" in result.output
+    assert "all packets up to the last wanted one are decoded: this mpeg4 is not begun midway" in result.output
 
 
 def test_what_cannot_be_told_is_an_error_in_three_parts(project: Path) -> None:

@@ -323,3 +323,14 @@ def test_parameter_sets_that_are_repeated_are_no_change(tmp_path: Path, name: st
     path = videos.write_video(tmp_path / f"a{suffix}", frames, codec=codec, options={"g": "10", **options})
     with open_video(str(path), roots=[tmp_path], limits=MediaLimits()) as video:
         assert is_planned(video, probe(video))
+
+
+def test_of_interlaced_video_no_packet_is_left_out(tmp_path: Path) -> None:
+    """A frame may be of two packets there, one for each field: without the second every other line would be made up."""
+    frames = videos.shifting(videos.texture(height=96, width=128), num_frames=48, pixels_per_frame=3)
+    options = {"g": "24", "bf": "2", "x264-params": "interlaced=1:tff=1"}
+    path = videos.write_video(tmp_path / "fields.ts", frames, options=options)
+    with open_video(str(path), roots=[tmp_path], limits=MediaLimits()) as video:
+        scan = probe(video, hold=True)
+        assert is_planned(video, scan), "its packets do not tell"
+        assert not is_planned(video, with_rotation(video, scan))
