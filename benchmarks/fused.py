@@ -41,8 +41,8 @@ PEER_KEYS: Mapping[str, Mapping[str, Any]] = {
 }
 PEER_WORDS = {"greedy": "op_fusion greedy, mended", "probe": "op_fusion probe, mended", "plain": "no op_fusion"}
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
-"""Fused operators run in forked processes, also those that must not be: EasyOCR's torch waits in them for threads that
-only the parent had, for ever. One thread in each of the two processes needs none."""
+"""With two processes the fused group hung here. The likely cause: its workers are forked, and EasyOCR's torch waits in
+them for threads that only the parent had. With one thread in each process it came to an end."""
 
 MENDED = Path(__file__).resolve().parent / "mended"
 OURS, OURS_ALL = "dj_assets", "dj_assets, short_circuit: false"
