@@ -2,7 +2,8 @@
 PYTHONPATH has this folder, spawned workers included. The program that is counted neither knows nor helps.
 
 `DECODE_LOG` names a file that gets one line per event, `opened` or `decoded`, a tab, the library, a tab, the path.
-A container or capture is decoded once it has given its first frame, so a header that is read counts as opened only.
+A container or capture is decoded once it has given its first frame, or a packet of it was sent to a decoder; so a
+header that is read counts as opened only.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ class CountedContainer:
 
 
 class CountedPacket:
-    """A packet that tells its container when it gives frames."""
+    """A packet that tells its container when it is sent to a decoder, which may give its frame with a later one."""
 
     def __init__(self, packet: Any, container: CountedContainer) -> None:
         self._packet = packet
@@ -84,11 +85,12 @@ class CountedPacket:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._packet, name)
 
+    def __bytes__(self) -> bytes:
+        return bytes(self._packet)
+
     def decode(self) -> Any:
-        frames = self._packet.decode()
-        if frames:
-            self._of.note_decoded()
-        return frames
+        self._of.note_decoded()
+        return self._packet.decode()
 
 
 def count_in_av(av: ModuleType) -> None:

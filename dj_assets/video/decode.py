@@ -252,10 +252,10 @@ def _sent(video: OpenVideo, scan: Scan, plan: DecodePlan, *, linear: bool) -> It
     packets = _Packets(video, scan)
     for first, last in plan.stretches.tolist():
         for position, packet in packets.between(first, last):
-            if position == first > 0 and not begins_decoding(codec, extradata, packet):
+            if position == first > 0 and not begins_decoding(codec, extradata, bytes(packet)):
                 return
             # All are shown to the test: it learns from parameter sets on the way.
-            if is_disposable is not None and is_disposable(packet) and not plan.wanted[position]:
+            if is_disposable is not None and is_disposable(bytes(packet)) and not plan.wanted[position]:
                 continue
             yield packet
         yield None

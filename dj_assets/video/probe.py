@@ -195,7 +195,7 @@ class _SeenPackets:
         self._are_shown.append(is_shown)
         self._are_keys.append(packet.is_keyframe)
         self._sizes.append(packet.size)
-        self._sets.see(packet)
+        self._sets.see(bytes(packet))
         self._has_new_extradata |= packet.has_sidedata("new_extradata")
         if self.held is not None:
             self.held.append(packet)
@@ -253,7 +253,7 @@ def decoded_frames(video: OpenVideo) -> Iterator[Any]:
 def decoded(video: OpenVideo, packet: Any | None) -> list[Any]:
     """What the decoder gives for one more packet, none if that fails; for None, what it still holds."""
     try:
-        return video.stream.codec_context.decode(packet)
+        return video.stream.codec_context.decode(None) if packet is None else packet.decode()
     except MemoryError:
         raise
     except (av.error.InvalidDataError, av.error.UndefinedError, av.error.ArgumentError):
