@@ -48,7 +48,7 @@ def load(detector: str) -> None:
     if detector == EASYOCR:
         _easyocr()
     else:
-        keep_freed_memory()
+        keep_freed_memory(beside_model=True)
         _ours(detector)
 
 

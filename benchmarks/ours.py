@@ -22,7 +22,7 @@ def main() -> None:
     from dj_assets.workers import keep_freed_memory
 
     cv2.setNumThreads(1)  # as in a worker, and so is this
-    keep_freed_memory()
+    keep_freed_memory(beside_model=False)
     serve({"measure": measure, "decode": decode, "hashes": hashes, "windows": windows})
 
 
