@@ -21,6 +21,20 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 MEDIA = Path(__file__).resolve().parents[1].parent / "shared" / "media"
 
 
+@pytest.fixture(autouse=True)
+def _no_instance_left_behind() -> Iterator[None]:
+    """Dagster keeps in a global what an instance knows of definitions' state, and loads definitions by it.
+
+    A run in this process may leave that of an instance that is gone: every later test that loads definitions then
+    fails, or not, as the garbage collector likes.
+    """
+    yield
+    if "dagster" in sys.modules:
+        from dagster._core.storage.defs_state.base import _current_storage
+
+        _current_storage.set(None)
+
+
 @pytest.fixture
 def media() -> Path:
     """The tutorial's clips, where the checkout has them beside it."""

@@ -156,8 +156,8 @@ def test_a_morning_in_the_web_interface(live: LiveProject, page: Any, operator_p
     look.picture("asset")
     page.goto(f"{live.url}/assets/clips/stats/video_duration_filter?view=events")
     page.get_by_text("Show Markdown").first.click()
-    page.locator("img[src^='data:image/png']").first.wait_for()
-    assert page.locator("img[src^='data:image/png']").first.evaluate("image => image.naturalWidth") > 100
+    page.locator("img[src^='data:image/svg']").first.wait_for()
+    assert page.locator("img[src^='data:image/svg']").first.evaluate("image => image.naturalWidth") > 100
     look.picture("histogram")
     page.goto(f"{live.url}/assets/clips/filtered?view=checks")
     page.get_by_text("verdicts_equal_samples").first.wait_for()

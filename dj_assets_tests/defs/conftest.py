@@ -26,19 +26,6 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 @pytest.fixture(autouse=True)
-def _no_instance_left_behind() -> Iterator[None]:
-    """Dagster keeps in a global what an instance knows of definitions' state, and loads definitions by it.
-
-    `execute_in_process` may leave that of an instance that is gone: every later test that loads definitions then
-    fails, or not, as the garbage collector likes.
-    """
-    yield
-    from dagster._core.storage.defs_state.base import _current_storage
-
-    _current_storage.set(None)
-
-
-@pytest.fixture(autouse=True)
 def _on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """A measure's id may hold the device; tests say the same everywhere."""
     monkeypatch.setenv("DJ_ASSETS_DEVICE", "cpu")
