@@ -1,7 +1,7 @@
 """The tutorial's two recipes on its two clips, cold, as whole processes: `python -m benchmarks.tutorial`.
 
 `dj-assets process` against `dj-process` in turn, each time with an empty store, a new project and empty caches; then
-seconds per frame of text detection, our operator's against EasyOCR's own call on the same six frames in one process.
+seconds per frame of text detection, our operator's against EasyOCR's own call on the same six frames, a process each.
 """
 
 from __future__ import annotations

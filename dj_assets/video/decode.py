@@ -245,7 +245,7 @@ def _decoded(video: OpenVideo, sent: Iterator[Any | None]) -> Iterator[Any]:
 
 
 def _sent(video: OpenVideo, scan: Scan, plan: DecodePlan, *, linear: bool) -> Iterator[Any | None]:
-    """The packets that go to the decoder, and None after each stretch. linear: all, up to the plan's last one."""
+    """The packets that go to the decoder, and None after each stretch. linear: all of the plan's stretches."""
     context = video.stream.codec_context
     codec, extradata = context.name, context.extradata or b""
     is_disposable = None if linear else disposable_test(codec, extradata)
