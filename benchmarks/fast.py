@@ -7,8 +7,14 @@
 from __future__ import annotations
 
 import argparse
+import os
+import queue
+import statistics
 import sys
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 
 from benchmarks import contest, corpus, tables, trees, whole
@@ -25,7 +31,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="two clips, once")
     parser.add_argument("--repeat", type=int, default=1, help="repetitions of everything (default 1)")
     parser.add_argument("--size", choices=tuple(corpus.SIZES), default="720p", help="of the clips (default 720p)")
-    parser.add_argument("--only", choices=("tasks", "runs"), help="half of it")
+    parser.add_argument("--only", choices=("tasks", "busy", "runs"), help="a part of it")
     given = parser.parse_args()
     _check_operators()
     listed = [clip for clip in corpus.listed(corpus.sources()) if clip.size == given.size]
@@ -35,10 +41,10 @@ def main() -> None:
         tables.machine(),
         f"{len(clips)} clips of {given.size}, {sum(one.seconds for one in clips):.0f} s of video.",
     ]
-    if given.only != "runs":
-        parts += task_table(clips, repeat)
-    if given.only != "tasks":
-        parts += run_table(clips, repeat)
+    tables_of = {"tasks": task_table, "busy": busy_table, "runs": run_table}
+    for name, table in tables_of.items():
+        if given.only in (None, name):
+            parts += table(clips, repeat)
     tables.publish("fast" if given.only is None else f"fast-{given.only}", parts, quick=given.quick)
 
 
@@ -86,6 +92,73 @@ def task_table(clips: Sequence[Made], repeat: int) -> list[str]:
         f"The fast tier does {slow.wall_seconds / quick.wall_seconds:.1f} times the reference's clips per minute, with "
         f"{slow.cpu_seconds / quick.cpu_seconds:.1f} times fewer CPU seconds.",
     ]
+
+
+ONE_THREAD = {"DJ_ASSETS_DEVICE": "cpu", "OMP_NUM_THREADS": "1"}
+
+
+def busy_table(clips: Sequence[Made], repeat: int) -> list[str]:
+    """A worker of one thread for every core, all at work at once: what a machine does in a long run."""
+    cores = os.cpu_count() or 1
+    warm_up = corpus.made([clip for clip in corpus.listed(corpus.sources()) if clip.size == "360p"][:1])
+    waits: dict[str, list[float]] = {tier: [] for tier in TIERS}
+    peaks: dict[str, float] = {}
+    cpu: dict[str, list[float]] = {tier: [] for tier in TIERS}
+    with ExitStack() as stack:
+        workers = {
+            tier: [stack.enter_context(contest.running("ours", environment=ONE_THREAD)) for _ in range(cores)]
+            for tier in TIERS
+        }
+        for tier, process in TIERS.items():
+            for worker in workers[tier]:
+                worker.ask("measure", path=str(warm_up[0].path), process=process)
+        for _ in range(repeat):
+            for tier, process in TIERS.items():
+                wall_seconds, answers = _side_by_side(workers[tier], clips, process)
+                waits[tier].append(wall_seconds)
+                cpu[tier].append(sum(answer.cpu_seconds for answer in answers))
+                peaks[tier] = max(answer.peak_mb for answer in answers)
+                print(f"  all cores busy, {tier}: {wall_seconds:.1f} s for {len(clips)} clips", flush=True)
+    rows = []
+    for tier in TIERS:
+        cells = tables.cost_cells(
+            clips=len(clips),
+            video_seconds=sum(one.seconds for one in clips),
+            cpu_seconds=statistics.median(cpu[tier]),
+            wall_seconds=statistics.median(waits[tier]),
+            peak_process_mb=peaks[tier],
+            peak_tree_mb=None,
+        )
+        rows.append([f"{tier}: {_names(tier)}", *cells[:-1]])
+    factor = statistics.median(waits["reference"]) / statistics.median(waits["fast"])
+    return [
+        "### All cores busy",
+        f"{cores} workers of one thread each that take clips from one list, models loaded before: what a machine does "
+        "once a long run is under way.",
+        tables.markdown(["tier", *tables.COST_HEADINGS[:-1]], rows),
+        f"The fast tier does {factor:.1f} times the reference's clips per minute.",
+    ]
+
+
+def _side_by_side(
+    workers: Sequence[contest.Contestant], clips: Sequence[Made], process: whole.Process
+) -> tuple[float, list[Answer]]:
+    """(wall seconds from the first question to the last answer, answers), the longest clips first."""
+    idle: queue.Queue[contest.Contestant] = queue.Queue()
+    for worker in workers:
+        idle.put(worker)
+
+    def ask(clip: Made) -> Answer:
+        worker = idle.get()
+        try:
+            return worker.ask("measure", path=str(clip.path), process=process)
+        finally:
+            idle.put(worker)
+
+    started = time.perf_counter()
+    with ThreadPoolExecutor(len(workers)) as threads:
+        answers = list(threads.map(ask, sorted(clips, key=lambda one: -one.seconds)))
+    return time.perf_counter() - started, answers
 
 
 def _names(tier: str) -> str:

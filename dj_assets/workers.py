@@ -192,15 +192,15 @@ def keep_freed_memory(*, beside_model: bool) -> None:
     """Have glibc keep what is freed for the next picture. It would give large pieces back to the kernel and get them
     again zeroed, page by page: 15 % of the time of a flow at 720p, 10 % of a text detector's.
 
-    beside_model: keep no piece of more than 32 MB. A network's layers are of all sizes, and pieces that fit none of the
-    next ones lie idle: 1.5 GB more at 1440 lines.
+    beside_model: keep no piece of more than 64 MB, of which a text detector's layers are at 360 lines. A network's layers
+    are of all sizes, and pieces that fit none of the next ones lie idle: 2.3 GB more at 1440 lines.
     """
     mallopt = getattr(_c_library(), "mallopt", None)  # absent from other C libraries
     if mallopt is not None:
         m_trim_threshold, m_mmap_threshold = -1, -3
-        most = 2**25 if beside_model else 2**30
+        most = 2**26 if beside_model else 2**30
         if mallopt(m_mmap_threshold, most) or mallopt(m_mmap_threshold, 2**25):  # old ones take no more than this
-            mallopt(m_trim_threshold, 2**27 if beside_model else 2**30)
+            mallopt(m_trim_threshold, 2**28 if beside_model else 2**30)
 
 
 def _give_back_freed_memory() -> None:
