@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from dj_assets import operators
-from dj_assets.errors import BadOption, RecipeError, RecipeErrors, UnknownOperator
+from dj_assets.errors import BadOption, RecipeError, RecipeErrors, UnknownOperator, UnsupportedOperator
 from dj_assets.operators._contract import MAX_INT, Bound, Compute, Device, Operator, Params, Stat
 from dj_assets.recipe import Recipe, StepSource
 from dj_assets.samples import dataset_root
@@ -253,9 +253,9 @@ def make_plan(recipe: Recipe) -> Plan:
 def _make_step(recipe: Recipe, source: StepSource, earlier: Sequence[Step], notes: list[str]) -> Step:
     try:
         operator = operators.get(source.operator)
-    except UnknownOperator as error:
+    except (UnknownOperator, UnsupportedOperator) as error:
         file, line = source.place()
-        raise UnknownOperator(
+        raise type(error)(
             error.given,
             allowed=error.allowed,
             try_=error.try_,
