@@ -86,36 +86,32 @@ def _line(name: str, *, is_built: bool) -> Line:
 
 
 def option_defaults(operator: Any) -> dict[str, Any]:
-    """Every option of its own that has an effect -> its default; None where it must be given or bounds nothing."""
-    fields = operator.params.model_fields
-    found = {
-        name: None if info.is_required() else info.get_default(call_default_factory=True)
-        for name, info in fields.items()
-    }
-    return {**found, **{bound.option: bound.default for bound in getattr(operator, "bounds", ())}}
+    """Every option that moves a number, a verdict or a product -> its default; None where it must be given."""
+    parts = [part for part in (operator, getattr(operator, "measure", None)) if part is not None]
+    found: dict[str, Any] = {}
+    for part in parts:
+        for name, info in part.params.model_fields.items():
+            found[name] = None if info.is_required() else info.get_default(call_default_factory=True)
+        found.update((bound.option, bound.default) for bound in getattr(part, "bounds", ()))
+    return found
 
 
 def _differences(name: str) -> Iterator[str]:
     """How an operator's options differ from upstream's of the same name, kind of difference by kind."""
-    operator = operators.get(name)
-    theirs = {option: value for option, value in _upstream.options().get(name, {}).items() if option not in SHARED}
-    ours = option_defaults(operator)
-    if not theirs and name not in _upstream.options():
+    if name not in _upstream.options():
         return  # of an operator whose options are not written down
-    effectless = [option for option in theirs if option in operator.ignored]
-    refused = [option for option in theirs if option in operator.refused]
-    missing = [option for option in theirs if option not in ours and option not in (*effectless, *refused)]
-    other = [
-        f"{option} is {_shown(ours[option])} by default, upstream {_shown(theirs[option])}"
-        for option in theirs
-        if option in ours and not _is_same(operator, option, ours[option], theirs[option])
-    ]
-    yield from other
+    operator = operators.get(name)
+    theirs = {option: value for option, value in _upstream.options()[name].items() if option not in SHARED}
+    defaults = option_defaults(operator)
+    taken = [option for option in operator.option_names if option not in (*operator.ignored, *operator.refused)]
+    for option, value in theirs.items():
+        if option in defaults and not _is_same(operator, option, defaults[option], value):
+            yield f"`{option}` is {_shown(defaults[option])} by default, upstream {_shown(value)}"
     for words, options in (
-        ("ours", [option for option in ours if option not in theirs]),
-        ("without effect", effectless),
-        ("refused unless null", refused),
-        ("not taken", missing),
+        ("ours", [option for option in taken if option not in theirs]),
+        ("without effect", [option for option in theirs if option in operator.ignored]),
+        ("refused unless at upstream's default", [option for option in theirs if option in operator.refused]),
+        ("not taken", [option for option in theirs if option not in operator.option_names]),
     ):
         if options:
             yield f"{words}: {', '.join(f'`{option}`' for option in options)}"

@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 
 from dj_assets import operators
 from dj_assets.errors import BadOption, RecipeError, RecipeErrors, UnknownOperator, UnsupportedOperator
+from dj_assets.operators import _upstream
 from dj_assets.operators._contract import MAX_INT, Bound, Compute, Device, Operator, Params, Stat
 from dj_assets.recipe import Recipe, StepSource
 from dj_assets.samples import dataset_root
@@ -336,8 +337,10 @@ class _OptionReader:
     def finish(self) -> None:
         for option, remedy in self.operator.refused.items():
             value = self.source.options.get(option)
-            if value is not None:
-                self.bad(option, f"{option}: {source_text(value)}", "null", remedy)
+            default = _upstream.default(self.operator.name, option)
+            if value is not None and value != default:
+                allowed = "null" if default is None else f"null, or {source_text(default)} as upstream has it"
+                self.bad(option, f"{option}: {source_text(value)}", allowed, remedy)
         if self.errors:
             raise RecipeErrors(self.errors)
 

@@ -450,7 +450,7 @@ def test_operators_lists_what_runs_and_what_is_refused_with_the_reason() -> None
 def test_operators_of_one_name_shows_only_its_options() -> None:
     result = dj_assets("operators", "video_motion_score_filter")
     assert result.exit_code == 0
-    assert ["frame_field", "null", "nothing", "else"] in [row[:4] for row in _rows(result.stdout)]
+    assert ["frame_field", "Data-Juicer's", "no", "other"] in [row[:4] for row in _rows(result.stdout)]
     assert "video_duration_filter" not in result.stdout and "Refused" not in result.stdout
 
 

@@ -66,7 +66,7 @@ def test_a_line_says_how_options_differ() -> None:
     assert line.kind == "filter" and line.here == "offline" and not line.is_refused
     assert "ours: `data_juicer_resize`" in line.differs
     assert "without effect: `original_fps`" in line.differs
-    assert "refused unless null: `frame_field`" in line.differs
+    assert "refused unless at upstream's default: `frame_field`" in line.differs
     assert "min_score" not in line.differs, "0.25 in both"
 
 
@@ -75,7 +75,7 @@ def test_a_default_that_is_not_upstreams_shows(monkeypatch: pytest.MonkeyPatch) 
     theirs["video_duration_filter"] = {"min_duration": 3, "max_duration": 2**63 - 1, "speed": 1}
     monkeypatch.setattr(_upstream, "options", lambda: theirs)
     [line] = [line for line in operator_table.upstream_lines() if line.name == "video_duration_filter"]
-    assert line.differs == "min_duration is `0.0` by default, upstream `3`; not taken: `speed`"
+    assert line.differs == "`min_duration` is `0.0` by default, upstream `3`; not taken: `speed`"
 
 
 def test_an_operator_that_lands_leaves_the_refused(operator_package: Path) -> None:

@@ -64,7 +64,7 @@ def _print_options(out: Console, operator: Any) -> None:
         *_param_rows(operator),
         *(_bound_row(operator, bound) for bound in getattr(operator, "bounds", ())),
         *((name, "", "nothing", reason) for name, reason in operator.ignored.items()),
-        *((name, "null", "nothing else is taken", remedy) for name, remedy in operator.refused.items()),
+        *((name, "Data-Juicer's", "no other value is taken", remedy) for name, remedy in operator.refused.items()),
     ]
     print_table(out, (operator.name, "default", "moves", "meaning"), options)
 

@@ -319,3 +319,8 @@ def options() -> Mapping[str, Mapping[str, Any]]:
     """Operator -> option -> default, of upstream's constructors, for the operators without a reason."""
     path = Path(__file__).with_name("_upstream_options.json")
     return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def default(name: str, option: str) -> Any:
+    """Of an option of upstream's; None where it is null, or not known."""
+    return options().get(name, {}).get(option)
