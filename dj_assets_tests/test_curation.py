@@ -1,4 +1,4 @@
-"""recipes/video_curation.yaml: of what is cut from a handful of videos, the clip stays that each step is to let pass."""
+"""recipes/video_curation.yaml: of what is cut from four videos, the one clip stays that every step lets pass."""
 
 from __future__ import annotations
 

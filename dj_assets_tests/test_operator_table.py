@@ -61,6 +61,12 @@ def test_no_option_of_upstreams_is_forgotten() -> None:
     assert [line.name for line in lines if "not taken" in line.differs] == []
 
 
+@pytest.mark.parametrize("name", sorted(BUILT & {*_upstream.KNOWN}))
+def test_weights_are_named_of_those_that_may_download_some(name: str) -> None:
+    options = operators.get(name).option_names
+    assert ("allow_download" in options) == bool(_upstream.KNOWN[name].weights)
+
+
 def test_a_line_says_how_options_differ() -> None:
     [line] = [line for line in operator_table.upstream_lines() if line.name == "video_motion_score_filter"]
     assert line.kind == "filter" and line.here == "offline" and not line.is_refused
