@@ -479,7 +479,7 @@ class _OptionReader:
         return [
             f"{self.operator.name}.{option} has no effect here: {reasons[option]}"
             for option, value in self.source.options.items()
-            if option in reasons and value not in (None, False)
+            if option in reasons and value not in (None, False, _upstream.default(self.operator.name, option))
         ]
 
 

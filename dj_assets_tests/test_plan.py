@@ -372,6 +372,13 @@ def test_every_option_that_an_operator_ignores_says_why(plan_of: PlanOf, name: s
         assert plan_of((name, {option: "x"})).notes == (f"{name}.{option} has no effect here: {reason}",)
 
 
+def test_an_ignored_option_at_upstreams_default_is_not_worth_a_word(plan_of: PlanOf) -> None:
+    assert (
+        plan_of((OCR, {"languages_to_detect": ["ch_sim", "en"]}), (DURATION, {"video_backend": "ffmpeg"})).notes == ()
+    )
+    assert len(plan_of((OCR, {"languages_to_detect": ["fr"]}), (DURATION, {"video_backend": "av"})).notes) == 2
+
+
 def test_a_refused_option_may_stand_at_upstreams_default(plan_of: PlanOf, monkeypatch: pytest.MonkeyPatch) -> None:
     """People write defaults out. What is refused is another value."""
     monkeypatch.setattr(_upstream, "options", lambda: {MOTION: {"frame_field": "path"}})
