@@ -116,6 +116,10 @@ class UnknownOperator(RecipeError):
     """A step names an operator that no installed package provides."""
 
 
+class UnsupportedOperator(RecipeError):
+    """A step names an operator of Data-Juicer's that is not run here. Says why, and what to use instead."""
+
+
 class BadOption(RecipeError):
     """An option is unknown, of the wrong type, or impossible."""
 

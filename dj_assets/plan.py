@@ -16,7 +16,8 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from dj_assets import operators
-from dj_assets.errors import BadOption, RecipeError, RecipeErrors, UnknownOperator
+from dj_assets.errors import BadOption, RecipeError, RecipeErrors, UnknownOperator, UnsupportedOperator
+from dj_assets.operators import _upstream
 from dj_assets.operators._contract import MAX_INT, Bound, Compute, Device, Operator, Params, Stat
 from dj_assets.recipe import Recipe, StepSource
 from dj_assets.samples import dataset_root
@@ -253,9 +254,9 @@ def make_plan(recipe: Recipe) -> Plan:
 def _make_step(recipe: Recipe, source: StepSource, earlier: Sequence[Step], notes: list[str]) -> Step:
     try:
         operator = operators.get(source.operator)
-    except UnknownOperator as error:
+    except (UnknownOperator, UnsupportedOperator) as error:
         file, line = source.place()
-        raise UnknownOperator(
+        raise type(error)(
             error.given,
             allowed=error.allowed,
             try_=error.try_,
@@ -336,8 +337,10 @@ class _OptionReader:
     def finish(self) -> None:
         for option, remedy in self.operator.refused.items():
             value = self.source.options.get(option)
-            if value is not None:
-                self.bad(option, f"{option}: {source_text(value)}", "null", remedy)
+            default = _upstream.default(self.operator.name, option)
+            if value is not None and value != default:
+                allowed = "null" if default is None else f"null, or {source_text(default)} as upstream has it"
+                self.bad(option, f"{option}: {source_text(value)}", allowed, remedy)
         if self.errors:
             raise RecipeErrors(self.errors)
 
@@ -476,7 +479,7 @@ class _OptionReader:
         return [
             f"{self.operator.name}.{option} has no effect here: {reasons[option]}"
             for option, value in self.source.options.items()
-            if option in reasons and value not in (None, False)
+            if option in reasons and value not in (None, False, _upstream.default(self.operator.name, option))
         ]
 
 

@@ -50,6 +50,7 @@ ALL_COMMANDS = [
     ("evidence",),
     ("gc",),
     ("lineage",),
+    ("operators",),
     ("plan",),
     ("process",),
     ("rebuild",),
@@ -430,6 +431,47 @@ def test_check_lists_the_operators_that_work_beside_one_that_does_not(operator_p
     assert "video_motion_score_filter" in result.stdout
     assert "video_broken_filter" in result.stderr
     assert "nowhere_to_be_found" in result.stderr
+
+
+# --- operators
+
+
+def test_operators_lists_what_runs_and_what_is_refused_with_the_reason() -> None:
+    result = dj_assets("operators")
+    assert result.exit_code == 0
+    rows = _rows(result.stdout)
+    assert ["video_motion_score_filter", "filter", "cpu"] in [row[:3] for row in rows]
+    assert ["video_duration_filter", "filter", "header"] in [row[:3] for row in rows]
+    refused = result.stdout.partition("Refused here")[2]
+    assert "vggt_mapper" in refused and "video_duration_filter" not in refused
+    assert "on pictures" in refused
+
+
+def test_operators_of_one_name_shows_only_its_options() -> None:
+    result = dj_assets("operators", "video_motion_score_filter")
+    assert result.exit_code == 0
+    assert ["frame_field", "Data-Juicer's", "no", "other"] in [row[:4] for row in _rows(result.stdout)]
+    assert "video_duration_filter" not in result.stdout and "Refused" not in result.stdout
+
+
+def test_operators_answers_a_refused_name_with_the_reason() -> None:
+    result = dj_assets("operators", "vggt_mapper")
+    assert result.exit_code == 2
+    assert "is refused here" in " ".join(result.stderr.split()) and "VGGT is cloned" in result.stderr
+
+
+def test_operators_writes_its_tables_between_markers_and_nowhere_else(tmp_path: Path) -> None:
+    from dj_assets.operator_table import BEGIN, END
+
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{BEGIN}\n{END}\nafter\n")
+    assert dj_assets("operators", "--into", str(page)).exit_code == 0
+    printed = dj_assets("operators", "--markdown").stdout
+    assert page.read_text() == f"before\n{BEGIN}\n\n{printed}\n{END}\nafter\n"
+    page.write_text("no markers\n")
+    result = dj_assets("operators", "--into", str(page))
+    assert result.exit_code == 2
+    assert page.read_text() == "no markers\n"
 
 
 # --- drops

@@ -14,6 +14,7 @@ import pytest
 from dj_assets import operators
 from dj_assets.cli.tables import changed_params
 from dj_assets.errors import BadOption, RecipeError, RecipeErrors, UnknownOperator
+from dj_assets.operators import _upstream
 from dj_assets.operators.video_ocr_area_ratio_filter import OcrParams
 from dj_assets.plan import BASE_OPTIONS_WITHOUT_EFFECT, Plan, StatRange, gpu_device, make_plan
 from dj_assets.recipe import load_recipe
@@ -369,6 +370,21 @@ def test_a_base_option_without_effect_is_accepted_with_one_line(plan_of: PlanOf,
 def test_every_option_that_an_operator_ignores_says_why(plan_of: PlanOf, name: str) -> None:
     for option, reason in operators.get(name).ignored.items():
         assert plan_of((name, {option: "x"})).notes == (f"{name}.{option} has no effect here: {reason}",)
+
+
+def test_an_ignored_option_at_upstreams_default_is_not_worth_a_word(plan_of: PlanOf) -> None:
+    assert (
+        plan_of((OCR, {"languages_to_detect": ["ch_sim", "en"]}), (DURATION, {"video_backend": "ffmpeg"})).notes == ()
+    )
+    assert len(plan_of((OCR, {"languages_to_detect": ["fr"]}), (DURATION, {"video_backend": "av"})).notes) == 2
+
+
+def test_a_refused_option_may_stand_at_upstreams_default(plan_of: PlanOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """People write defaults out. What is refused is another value."""
+    monkeypatch.setattr(_upstream, "options", lambda: {MOTION: {"frame_field": "path"}})
+    assert plan_of((MOTION, {"frame_field": "path"})).notes == ()
+    [error] = errors_of(plan_of, (MOTION, {"frame_field": "bytes"}))
+    assert error.allowed == 'null, or "path" as upstream has it'
 
 
 def test_notes_of_the_recipe_come_first_and_each_once(plan_of: PlanOf) -> None:

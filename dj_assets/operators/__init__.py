@@ -12,7 +12,8 @@ import pkgutil
 from functools import cache
 from importlib.metadata import entry_points
 
-from dj_assets.errors import UnknownOperator
+from dj_assets.errors import UnknownOperator, UnsupportedOperator
+from dj_assets.operators import _upstream
 from dj_assets.operators._contract import Operator
 
 ENTRY_POINT_GROUP = "dj_assets.operators"
@@ -38,8 +39,20 @@ def names() -> tuple[str, ...]:
 
 @cache
 def get(name: str) -> Operator:
-    """The operator of that name. Raises `UnknownOperator` with the nearest spellings."""
+    """The operator of that name.
+
+    Raises `UnsupportedOperator` for one of Data-Juicer's that is not run here, `UnknownOperator` with the nearest
+    spellings for any other name.
+    """
     module_path = locations().get(name)
+    if module_path is None and (known := _upstream.find(name)):
+        reason = known.reason or _upstream.NOT_BUILT
+        raise UnsupportedOperator(
+            f"operator {name!r} is a {_upstream.kind(name)} of Data-Juicer's ({known.does}) that is refused here: "
+            f"{reason}",
+            allowed="the operators that `dj-assets operators` lists",
+            try_=known.instead or "take the step out",
+        )
     if module_path is None:
         near = difflib.get_close_matches(name, names(), n=3, cutoff=0.5)
         raise UnknownOperator(

@@ -152,7 +152,8 @@ class Operator:
     preview_panels: how many of a view's first panels make a looping preview; 0: this is not better seen moving.
     device_moves_number: whether CPU and GPU give different numbers (then the device is part of the measure).
     ignored: upstream options that are accepted here without effect -> why, in one line.
-    refused: upstream options that must stay null, since ignoring them would give other numbers -> what to do.
+    refused: upstream options that must stay null, or at upstream's default, since ignoring them would give other
+        numbers -> what to do.
     """
 
     name: str
