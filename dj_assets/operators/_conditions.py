@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import operator
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
@@ -74,7 +75,8 @@ def _parsed(condition: str) -> ast.expr:
     if len(condition) > MOST_CHARACTERS:
         raise ValueError(f"it has {len(condition)} characters, at most {MOST_CHARACTERS} are taken")
     try:
-        tree = ast.parse(condition.strip(), mode="eval").body
+        with warnings.catch_warnings(action="ignore"):  # of `1if`, say, which may be meant
+            tree = ast.parse(condition.strip(), mode="eval").body
     except SyntaxError as error:
         raise ValueError(f"it cannot be read: {error.msg}, at character {error.offset}") from None
     except (ValueError, MemoryError, RecursionError, OverflowError):
