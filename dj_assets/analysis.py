@@ -46,7 +46,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Example:
-    """A video without a number. path: as the manifest spells it."""
+    """A video without a number, or a sample. path: as the manifest spells it; of a sample, its id."""
 
     status: str
     path: str
@@ -55,7 +55,8 @@ class Example:
 
 @dataclass(frozen=True)
 class StatSummary:
-    """One stat of a step, over the videos that samples list: videos = measured + the counts of `without`.
+    """One stat of a step, over the videos that samples list: videos = measured + the counts of `without`. Of a step on
+    records the samples themselves are counted.
 
     name: in exports, and here. std: of the sample (n - 1). quantiles: share → value, linear between neighbours.
     Numbers are None, and quantiles empty, where too few were measured to have any. without: every reason of `WITHOUT`
@@ -69,6 +70,7 @@ class StatSummary:
     videos: int
     measured: int
     without: Mapping[str, int]
+    is_about_samples: bool = False
     mean: float | None = None
     std: float | None = None
     low: float | None = None
@@ -173,7 +175,7 @@ def columns_of_shards(plan: Plan, store: Store, shards: Collection[str] | None =
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    samples = bulk.samples(store.root, plan.recipe.name)
+    samples = bulk.samples(store.root, plan.recipe.name, with_records=bool(plan.on_records))
     if shards is not None:
         samples = samples.filter(pc.is_in(samples.column("shard"), value_set=pa.array(sorted(shards), pa.string())))
     return columns(plan, store, samples)
@@ -233,7 +235,7 @@ class _Analyser:
             contents=self._contents.count,
             stats=tuple(self._stats()),
             pairs=tuple(self._pairs()),
-            costs=tuple(self._cost(step) for step in self.columns.steps.values()),
+            costs=tuple(self._cost(step) for step in self.columns.steps.values() if not step.step.is_about_samples),
             shards=tuple(seen),
             missing_shards=tuple(key for key in shards or () if key not in set(seen)),
         )
@@ -276,6 +278,7 @@ class _Analyser:
                     videos=len(codes),
                     measured=int(counts[OK]),
                     without=without,
+                    is_about_samples=step.step.is_about_samples,
                     **spread(step.values[line][codes == OK], self.recipe.percentiles),
                     examples=tuple(reasons.examples(stat.name, codes)),
                 )
@@ -300,7 +303,8 @@ class _Analyser:
         """float64 [K]: how long each content plays, NaN where that is not known."""
         found = self._contents.lookup(bulk.durations(self.store.root), "duration_seconds")
         for step in self.columns.steps.values():
-            if any(stat.name == "video_duration" for stat in step.step.operator.stats):
+            is_about_videos = not step.step.is_about_samples
+            if is_about_videos and any(stat.name == "video_duration" for stat in step.step.operator.stats):
                 numbers = step.values[step.stat("video_duration")]
                 of_videos = self._contents.of_videos[step.rows]
                 is_known = (of_videos >= 0) & np.isfinite(numbers)
@@ -388,8 +392,13 @@ class _Reasons:
         for code, status in enumerate(STATUS_NAMES):
             if code == OK:
                 continue
-            rows = self._step.rows[_first(codes == code, MOST_EXAMPLES)]
-            for video in self._columns.videos.take(rows).to_pylist():
+            found = _first(codes == code, MOST_EXAMPLES)
+            if self._step.step.is_about_samples:
+                for at in found.tolist():
+                    sample_id = self._columns.sample_id(int(self._step.samples[at]))
+                    yield Example(status, restored(sample_id), self._step.reasons.get(at, ""))
+                continue
+            for video in self._columns.videos.take(self._step.rows[found]).to_pylist():
                 yield Example(status, restored(video["given"]), self._why(stat, status, video))
 
     def _why(self, stat: str, status: str, video: Mapping[str, str]) -> str:

@@ -11,8 +11,10 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -46,6 +48,7 @@ MEANINGS: Mapping[str, str] = {
     "crashed": "the worker process died; asked again by the next run",
     "refused": "not opened: outside the roots, a URL, a playlist, no regular file",
     "malformed": "the manifest line is no sample",
+    "no_value": "the record lacks the field, or has it in another type than the step needs",
     "skipped": "not measured on purpose: an earlier pass drops the sample (short_circuit)",
     "not_measured": "nobody has asked yet, so nothing is known",
 }
@@ -251,25 +254,28 @@ def record(analysis: Analysis, plan: Plan, names: Sequence[str], about: About) -
 
 
 def stats_lines(columns: Columns) -> Iterator[str]:
-    """JSON, a line per sample in order: its id, one number per video for every stat, and the reason for each that is
-    null; of a line that is no sample, that."""
+    """JSON, a line per sample in order: its id, one number per video for every stat (of a step on records one, not in a
+    list), and the reason for each that is null; of a line that is no sample, that."""
     statuses = told_apart(columns)
     takers = [
         _of_samples(
-            step.samples, columns.num_samples, _numbers(step.values[line], stat.is_integer), statuses[key][line]
+            step.samples,
+            columns.num_samples,
+            [stat.plain(value) for value in step.values[line].tolist()],
+            statuses[key][line],
         )
         for key, step in columns.steps.items()
         for line, stat in enumerate(step.step.operator.stats)
     ]
-    names = [name for step in columns.plan.steps for name in step.stat_names]
+    names = [(name, step.is_about_samples) for step in columns.plan.steps for name in step.stat_names]
     ids = columns.samples.column("sample_id").to_pylist()
     malformed = columns.malformed.tolist()
     for number, sample_id in enumerate(ids):
         line: dict[str, Any] = {"sample_id": restored(sample_id), STATS_FIELD: {}}
         reasons = {}
-        for name, take in zip(names, takers, strict=True):
+        for (name, is_about_samples), take in zip(names, takers, strict=True):
             values, codes = take(number)
-            line[STATS_FIELD][name] = values
+            line[STATS_FIELD][name] = values[0] if is_about_samples else values
             if any(code != OK for code in codes):
                 reasons[name] = [STATUS_NAMES[code] for code in codes]
         if reasons:
@@ -277,11 +283,6 @@ def stats_lines(columns: Columns) -> Iterator[str]:
         if malformed[number]:
             line = {"sample_id": restored(sample_id), STATUS_FIELD: "malformed"}
         yield to_json(line) + "\n"
-
-
-def _numbers(values: Any, is_integer: bool) -> list[float | int | None]:
-    """What is no finite number is None."""
-    return [None if v - v != 0 else int(v) if is_integer else v for v in values.tolist()]
 
 
 def _of_samples(
@@ -322,8 +323,12 @@ def _pictures(analysis: Analysis, columns: Columns) -> Iterator[tuple[str, bytes
 
 
 def picture_name(stat: str, kind: str) -> str:
-    """`<stat>-hist.png`."""
-    return f"{file_name(stat, what='stat')}-{kind}.png"
+    """`<stat>-hist.png`; of a name that no file can have, as a field may have any, what can be kept, and a digest."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", stat)[:100].strip(".-")
+    if plain != stat:
+        digest = hashlib.blake2b(stat.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
+        plain = f"{plain}-{digest}" if plain else digest
+    return f"{file_name(plain, what='stat')}-{kind}.png"
 
 
 def _square(analysis: Analysis, kind: str) -> list[list[tuple[float | None, int]]]:

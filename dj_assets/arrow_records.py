@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 from dj_assets.errors import StoreError
 
@@ -13,19 +13,22 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+StatKind = Literal["numbers", "wholes", "flags", "number", "whole", "flag"]
+"""What a stat holds: a list with one per video, or one of the sample itself."""
+
+
 def dumps(
     records: Sequence[Mapping[str, Any]],
     *,
     schema: pa.Schema | None = None,
     without: Iterable[str] = (),
-    stats: tuple[str, Mapping[str, bool]] = ("", {}),
+    stats: tuple[str, Mapping[str, StatKind]] = ("", {}),
 ) -> bytes:
     """Records as an Arrow stream, columns in order of appearance.
 
     schema: types to keep, and columns to write even where there is no record. without: columns to leave out
     of it.
-    stats: (column, {stat: is it an integer?}): a struct of lists whose type holds even where nothing was
-    measured.
+    stats: (column, {stat: what it holds}): a struct whose types hold even where nothing was measured.
     Raises `StoreError` naming the field that has no one type.
     """
     import pyarrow as pa
@@ -99,11 +102,19 @@ def _conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-def _stats_type(values: Sequence[Any], stats: Mapping[str, bool]) -> pa.DataType:
-    """Type of the stats column: as the records have it, our own stats as lists of numbers even where all null."""
+def _stats_type(values: Sequence[Any], stats: Mapping[str, StatKind]) -> pa.DataType:
+    """Type of the stats column: as the records have it, our own stats as they are even where all null."""
     import pyarrow as pa
 
-    ours = pa.struct([(name, pa.list_(pa.int64() if whole else pa.float64())) for name, whole in stats.items()])
+    types: dict[StatKind, pa.DataType] = {
+        "numbers": pa.list_(pa.float64()),
+        "wholes": pa.list_(pa.int64()),
+        "flags": pa.list_(pa.bool_()),
+        "number": pa.float64(),
+        "whole": pa.int64(),
+        "flag": pa.bool_(),
+    }
+    ours = pa.struct([(name, types[kind]) for name, kind in stats.items()])
     found = _attempt("stats", lambda: pa.array(values).type)
     return unify([pa.schema([("stats", ours)]), pa.schema([("stats", found)])]).field("stats").type
 

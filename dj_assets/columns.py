@@ -2,13 +2,16 @@
 
 The same three answers as in `decide`, as codes whose order does the logic:
 
-    PASSES < UNKNOWN < FAILS      ranges of a video: max     `all` videos: max     `any` of the videos: min
+    PASSES < UNKNOWN < FAILS      ranges of a subject: max     `all` videos: max     `any` of the videos: min
+
+Numbers of videos are looked up by content; those of samples themselves are had anew from the records, for that takes
+no longer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,7 +20,8 @@ import numpy.typing as npt
 
 from dj_assets.errors import STATUSES
 from dj_assets.plan import Plan, StatRange, Step
-from dj_assets.samples import Sample
+from dj_assets.records import Judged, OperatorFault, judged_samples
+from dj_assets.samples import Sample, SampleItself
 from dj_assets.store import bulk
 from dj_assets.store.schemas import SAMPLES, sample_of, sample_record
 from dj_assets.store.store import Store
@@ -36,11 +40,12 @@ STATUS_NAMES: tuple[str, ...] = (*STATUSES, "not_measured")
 
 @dataclass(frozen=True, eq=False)
 class StepColumns:
-    """What the store knows under one step. Videos are those of the step's field, by sample and position.
+    """What is known under one step. V: its subjects, the videos of its field by sample and position, or the samples.
 
-    samples: int64 [V], index of each video's sample, not decreasing. values: float64 [S, V], one line per stat of the
+    samples: int64 [V], index of each subject's sample, not decreasing. values: float64 [S, V], one line per stat of the
     operator, NaN where there is no number. statuses: uint8 [S, V], codes into `STATUS_NAMES`.
-    num_samples: of the whole recipe. rows: int64 [V], each video's line in `Columns.videos`.
+    num_samples: of the whole recipe. rows: int64 [V], each video's line in `Columns.videos`; [0] of samples themselves.
+    reasons: subject → why it has no number, of samples themselves; the store tells of videos.
     """
 
     step: Step
@@ -49,15 +54,16 @@ class StepColumns:
     rows: npt.NDArray[np.int64]
     values: npt.NDArray[np.float64]
     statuses: Codes
+    reasons: Mapping[int, str] = field(default_factory=dict)
 
     @cached_property
     def starts(self) -> npt.NDArray[np.int64]:
-        """First video of each sample that has one."""
+        """First subject of each sample that has one."""
         return np.flatnonzero(np.diff(self.samples, prepend=-1))
 
     @cached_property
     def is_one_each(self) -> bool:
-        """Whether every sample has exactly one video, so that codes of videos are codes of samples."""
+        """Whether every sample has exactly one subject, so that codes of subjects are codes of samples."""
         return len(self.samples) == self.num_samples and len(self.starts) == self.num_samples
 
     def stat(self, name: str) -> int:
@@ -65,7 +71,7 @@ class StepColumns:
         return [stat.name for stat in self.step.operator.stats].index(name)
 
     def range_codes(self, range_: StatRange, *, not_measured: int = UNKNOWN) -> Codes:
-        """Whether each video lies in one range: uint8 [V]. not_measured: the code of those that nobody measured."""
+        """Whether each subject lies in one range: uint8 [V]. not_measured: the code of those that nobody measured."""
         line = self.stat(range_.stat)
         values = self.values[line]
         low_closed, high_closed = range_.low_closed != range_.is_reversed, range_.high_closed != range_.is_reversed
@@ -105,7 +111,7 @@ class StepColumns:
         return codes
 
     def undecided_by_status(self, line: int = 0) -> dict[str, int]:
-        """Videos without a number, by status."""
+        """Subjects without a number, by status."""
         counts = np.bincount(self.statuses[line], minlength=len(STATUS_NAMES))
         return {name: int(counts[code]) for code, name in enumerate(STATUS_NAMES) if code != OK and counts[code]}
 
@@ -147,10 +153,10 @@ def outcomes(codes: Sequence[Codes], malformed: npt.NDArray[np.bool_]) -> Outcom
 
 @dataclass(frozen=True, eq=False)
 class Columns:
-    """Samples of a recipe, and what the store knows of their videos under each step of a plan.
+    """Samples of a recipe, and what is known of them and of their videos under each step of a plan.
 
-    samples: Arrow, `bulk.SAMPLE_COLUMNS`, by shard and line. videos: Arrow struct [M], every video of every sample in
-    order. steps: by step key, in recipe order.
+    samples: Arrow, `bulk.SAMPLE_COLUMNS`, by shard and line, and `record` where a step looks at it. videos: Arrow
+    struct [M], every video of every sample in order. steps: by step key, in recipe order.
     """
 
     plan: Plan
@@ -174,6 +180,11 @@ class Columns:
         """Verdicts under the plan's own bounds."""
         return outcomes([step.codes() for step in self.steps.values()], self.malformed)
 
+    def first_video(self, number: int) -> int | None:
+        """Line in `videos` of the first video of the sample with this index; None where it has none."""
+        at = int(np.searchsorted(self.video_samples, number))
+        return at if at < len(self.video_samples) and self.video_samples[at] == number else None
+
     def sample_id(self, number: int) -> str:
         """Of the sample with this index."""
         return str(self.samples.column("sample_id")[number].as_py())
@@ -191,28 +202,29 @@ class Columns:
 
 def stored_columns(plan: Plan, store: Store) -> Columns:
     """Columns over every sample of the recipe that was materialized. Of no samples where none was."""
-    return columns(plan, store, bulk.samples(store.root, plan.recipe.name))
+    return columns(plan, store, bulk.samples(store.root, plan.recipe.name, with_records=bool(plan.on_records)))
 
 
 def columns_of(plan: Plan, store: Store, shards: Mapping[str, Sequence[Sample]]) -> Columns:
     """Columns over these samples, by shard, wherever they come from; their videos identified (`measure.identify`)."""
-    return columns(plan, store, sample_table(shards, recipe=plan.recipe.name))
+    return columns(plan, store, sample_table(shards, recipe=plan.recipe.name, with_records=bool(plan.on_records)))
 
 
-def sample_table(shards: Mapping[str, Sequence[Sample]], *, recipe: str) -> pa.Table:
-    """`bulk.SAMPLE_COLUMNS` of these samples, by shard, in order."""
+def sample_table(shards: Mapping[str, Sequence[Sample]], *, recipe: str, with_records: bool = False) -> pa.Table:
+    """`bulk.SAMPLE_COLUMNS` of these samples, by shard, in order; with_records: and `record`."""
     records = [
         sample_record(sample, {"recipe": recipe, "shard": shard})
         for shard, samples in shards.items()
         for sample in samples
     ]
-    return SAMPLES.pack(records).select(list(bulk.SAMPLE_COLUMNS))
+    return SAMPLES.pack(records).select(bulk.sample_columns(with_records=with_records))
 
 
 def columns(plan: Plan, store: Store, samples: pa.Table, *, beside: Columns | None = None) -> Columns:
-    """Columns over a table of samples. Decodes nothing: what the store does not know is `not_measured`.
+    """Columns over a table of samples. Decodes nothing: what the store does not know of a video is `not_measured`.
 
-    beside: columns of another plan over the same table, whose numbers are taken instead of being read again.
+    Raises `OperatorFault` where an operator on records is at fault. beside: columns of another plan over the same
+    table, whose numbers are taken instead of being read again.
     """
     import pyarrow.compute as pc
 
@@ -223,15 +235,51 @@ def columns(plan: Plan, store: Store, samples: pa.Table, *, beside: Columns | No
     known: dict[tuple[str, str], StepColumns] = {}
     if beside is not None:
         known = {(one.step.measure_id, one.step.video_key): one for one in beside.steps.values()}
+    on_records = plan.on_records
+    if any((step.measure_id, step.video_key) not in known for step in on_records):
+        known |= {(one.step.measure_id, one.step.video_key): one for one in _record_columns(on_records, samples)}
     for step in plan.steps:
         same = known.get((step.measure_id, step.video_key))
         steps[step.key] = (
             _step_columns(step, store, samples.num_rows, videos, video_samples)
             if same is None
-            else StepColumns(step, same.num_samples, same.samples, same.rows, same.values, same.statuses)
+            else replace(same, step=step)
         )
         known.setdefault((step.measure_id, step.video_key), steps[step.key])
     return Columns(plan, samples, videos, video_samples, steps)
+
+
+RECORDS_AT_ONCE = 10_000
+
+
+def _record_columns(steps: Sequence[Step], samples: pa.Table) -> list[StepColumns]:
+    """Columns of all steps on records of a plan."""
+    count = samples.num_rows
+    values = [np.full((len(step.operator.stats), count), np.nan) for step in steps]
+    statuses = [np.full((len(step.operator.stats), count), OK, dtype=np.uint8) for step in steps]
+    reasons: list[dict[int, str]] = [{} for _ in steps]
+    for number, itself, judged in _judged_records(steps, samples):
+        for at, (step, one) in enumerate(zip(steps, judged, strict=True)):
+            if one.bug:
+                raise OperatorFault(f"{step.key}: {itself.given}: {one.bug}")
+            if one.status == "ok":
+                values[at][:, number] = one.values
+            else:
+                statuses[at][:, number] = STATUSES.index(one.status)
+                reasons[at][number] = one.reason
+    every, none = np.arange(count, dtype=np.int64), np.zeros(0, dtype=np.int64)
+    return [
+        StepColumns(step, count, every, none, values[at], statuses[at], reasons[at]) for at, step in enumerate(steps)
+    ]
+
+
+def _judged_records(steps: Sequence[Step], samples: pa.Table) -> Iterator[tuple[int, SampleItself, list[Judged]]]:
+    """(index, sample, what each step finds) of each sample; some thousands are held at once."""
+    wanted = samples.select(["sample_id", "drop", "line_number", "record", "status", "reason"])
+    for first in range(0, samples.num_rows, RECORDS_AT_ONCE):
+        some = [sample_of(record) for record in SAMPLES.unpack(wanted.slice(first, RECORDS_AT_ONCE))]
+        for number, (itself, judged) in enumerate(judged_samples(steps, some), first):
+            yield number, itself, judged
 
 
 def _step_columns(

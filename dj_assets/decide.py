@@ -1,8 +1,8 @@
 """Rows + bounds → verdicts, with reasons. No video, no file, no clock: tables in, verdicts out.
 
-Three answers, in Kleene's logic: a video passes a step, fails it, or is unknown (not measured).
+Three answers, in Kleene's logic: a step's subject (a video, or the sample itself) passes, fails, or is unknown.
 
-    per video    all ranges of the step:  fails if one fails, else unknown if one is, else passes
+    per subject  all ranges of the step:  fails if one fails, else unknown if one is, else passes
     per step     any / all of its videos: unknown where the unknown videos could turn the answer; none: passes
     per sample   all steps:               dropped by the first that fails, else undecided, else kept
 
@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from dj_assets.plan import Plan, StatRange, Step
-from dj_assets.samples import Sample, Video
+from dj_assets.samples import Sample, Subject
 from dj_assets.store.rows import Fact, Row, Verdict
 
 Key = tuple[str, str, int, str]
@@ -52,9 +52,9 @@ def still_in(steps: Sequence[Step], samples: Sequence[Sample], tables: Mapping[s
 
 @dataclass(frozen=True)
 class RowCheck:
-    """Where a stats table differs from its videos, in lines like `ds.jsonl:7 videos[0] video_duration`.
+    """Where a stats table differs from its subjects, in lines like `ds.jsonl:7 videos[0] video_duration`.
 
-    missing: videos without a row. extra: rows without a video. repeated: what several rows are about.
+    missing: subjects without a row. extra: rows without a subject. repeated: what several rows are about.
     """
 
     expected: int
@@ -64,16 +64,16 @@ class RowCheck:
 
     @property
     def is_complete(self) -> bool:
-        """Rows out = videos in."""
+        """Rows out = subjects in."""
         return not (self.missing or self.extra or self.repeated)
 
 
 def check_rows(step: Step, samples: Iterable[Sample], rows: Iterable[Row]) -> RowCheck:
-    """Compare a step's table with the videos that it must cover, in any order."""
+    """Compare a step's table with the subjects that it must cover, in any order."""
     expected = {
-        _key(sample, video, stat.name)
+        _key(sample, subject, stat.name)
         for sample in samples
-        for video in _videos(step, sample)
+        for subject in step.subjects(sample)
         for stat in step.operator.stats
     }
     found = Counter(_row_key(row) for row in rows)
@@ -126,7 +126,7 @@ def step_passes(step: Step, sample: Sample, facts: Facts) -> bool | None:
 
     A sample without videos in the step's field passes, as upstream. Raises ValueError on a missing row.
     """
-    answers = {_video_passes(step, sample, video, facts) for video in _videos(step, sample)}
+    answers = {_subject_passes(step, sample, subject, facts) for subject in step.subjects(sample)}
     if not answers:
         return True
     decisive = step.any_or_all == "any"
@@ -135,13 +135,13 @@ def step_passes(step: Step, sample: Sample, facts: Facts) -> bool | None:
     return None if None in answers else not decisive
 
 
-def _video_passes(step: Step, sample: Sample, video: Video, facts: Facts) -> bool | None:
-    answers = {_range_passes(range_, sample, video, facts) for range_ in step.ranges}
+def _subject_passes(step: Step, sample: Sample, subject: Subject, facts: Facts) -> bool | None:
+    answers = {_range_passes(range_, sample, subject, facts) for range_ in step.ranges}
     return False if False in answers else None if None in answers else True
 
 
-def _range_passes(range_: StatRange, sample: Sample, video: Video, facts: Facts) -> bool | None:
-    value = _value(_fact(facts, sample, video, range_.stat))
+def _range_passes(range_: StatRange, sample: Sample, subject: Subject, facts: Facts) -> bool | None:
+    value = _value(_fact(facts, sample, subject, range_.stat))
     return None if value is None else range_.passes(value)
 
 
@@ -151,10 +151,10 @@ def _value(fact: Fact) -> float | None:
     return fact.value if fact.status == "ok" else None
 
 
-def _fact(facts: Facts, sample: Sample, video: Video, stat: str) -> Fact:
-    key = _key(sample, video, stat)
+def _fact(facts: Facts, sample: Sample, subject: Subject, stat: str) -> Fact:
+    key = _key(sample, subject, stat)
     if key not in facts:
-        raise ValueError(f"no row for {_show(key)}, expected one per video and stat")
+        raise ValueError(f"no row for {_show(key)}, expected one per subject and stat")
     return facts[key]
 
 
@@ -177,7 +177,7 @@ def _dropped(step: Step, sample: Sample, facts: Facts) -> Verdict:
     range_ = next(
         range_
         for range_ in step.ranges
-        if any(_range_passes(range_, sample, video, facts) is False for video in _videos(step, sample))
+        if any(_range_passes(range_, sample, subject, facts) is False for subject in step.subjects(sample))
     )
     return Verdict(
         sample.sample_id,
@@ -193,10 +193,10 @@ def _dropped(step: Step, sample: Sample, facts: Facts) -> Verdict:
 def _undecided(step: Step, sample: Sample, facts: Facts) -> Verdict:
     range_, fact = next(
         (range_, fact)
-        for video in _videos(step, sample)
-        if _video_passes(step, sample, video, facts) is None
+        for subject in step.subjects(sample)
+        if _subject_passes(step, sample, subject, facts) is None
         for range_ in step.ranges
-        if (fact := _fact(facts, sample, video, range_.stat)).status != "ok"
+        if (fact := _fact(facts, sample, subject, range_.stat)).status != "ok"
     )
     reason = fact.reason
     if fact.status == "skipped":
@@ -216,15 +216,11 @@ def _undecided(step: Step, sample: Sample, facts: Facts) -> Verdict:
 
 
 def _values(step: Step, sample: Sample, facts: Facts, stat: str) -> tuple[float | None, ...]:
-    return tuple(_value(_fact(facts, sample, video, stat)) for video in _videos(step, sample))
+    return tuple(_value(_fact(facts, sample, subject, stat)) for subject in step.subjects(sample))
 
 
-def _videos(step: Step, sample: Sample) -> list[Video]:
-    return [video for video in sample.videos if video.field == step.video_key]
-
-
-def _key(sample: Sample, video: Video, stat: str) -> Key:
-    return sample.sample_id, video.field, video.position, stat
+def _key(sample: Sample, subject: Subject, stat: str) -> Key:
+    return sample.sample_id, subject.field, subject.position, stat
 
 
 def _row_key(row: Row) -> Key:
@@ -233,4 +229,4 @@ def _row_key(row: Row) -> Key:
 
 def _show(key: Key) -> str:
     sample_id, field, position, stat = key
-    return f"{sample_id} {field}[{position}] {stat}"
+    return " ".join([sample_id, *([f"{field}[{position}]"] if field else []), stat])

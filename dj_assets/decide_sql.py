@@ -2,7 +2,8 @@
 
     numbers   one line per row of a step's tables, with a code: 0 passes, 1 unknown, 2 fails
     answers   one line per sample, with a code per step. Kleene's logic is min and max of the codes:
-              a video has the max over its ranges; a step the max (all) or the min (any) over its videos
+              a subject (a video, or the sample itself) has the max over its ranges; a step the max (all) or the
+              min (any) over its subjects
     decided   per sample the step that says it: the first with 2, else the first with 1, else none
     shown     for what is not kept: which number of that step to show, by which range
 
@@ -254,19 +255,24 @@ def _only(shards: Sequence[str] | None) -> str:
 
 def _expected(steps: Sequence[Step]) -> str:
     """Columns about the rows that a sample must have: how many, and a checksum of which, as lists are long."""
-    rows = "flatten([[]::BIGINT[]" + "".join(
-        f", flatten([[{_row(number, len(step.ranges), 'video.position')} for range in range({len(step.ranges)})] "
-        f"for video in videos if video.field = {literal(step.video_key)}])"
-        for number, step in enumerate(steps)
-    )
+    rows = "flatten([[]::BIGINT[]" + "".join(f", {_expected_of(number, step)}" for number, step in enumerate(steps))
     return (
         f"{rows}]) AS expected, len(expected) AS expected_rows, "
         "coalesce(list_aggregate([hash(row) for row in expected], 'bit_xor'), 0) AS expected_sum"
     )
 
 
+def _expected_of(number: int, step: Step) -> str:
+    """The rows that one step must have of a sample: a list of BIGINT."""
+    ranges = f"for range in range({len(step.ranges)})"
+    if step.is_about_samples:
+        return f"[{_row(number, len(step.ranges), '0')} {ranges}]"
+    of_video = f"[{_row(number, len(step.ranges), 'video.position')} {ranges}]"
+    return f"flatten([{of_video} for video in videos if video.field = {literal(step.video_key)}])"
+
+
 def _row(step: int | str, ranges: int | str, position: str) -> str:
-    """A number that tells the rows of one sample apart: of a step, a video's position and a range."""
+    """A number that tells the rows of one sample apart: of a step, a subject's position and a range."""
     return f"(({position} * {ranges} + range) * 256 + {step})::BIGINT"
 
 
@@ -318,7 +324,7 @@ def _checked(code: str) -> str:
     """A sample's code, or an error where its rows are not those that its videos ask for."""
     return (
         "CASE WHEN coalesce(num_rows, 0) <> expected_rows OR coalesce(checksum, 0) <> expected_sum "
-        f"THEN {_error('sample_id', ': other rows than one per video and stat')} ELSE {code} END"
+        f"THEN {_error('sample_id', ': other rows than one per subject and stat')} ELSE {code} END"
     )
 
 

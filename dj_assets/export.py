@@ -17,7 +17,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import math
 import os
 import re
 from collections import Counter
@@ -40,8 +39,9 @@ from dj_assets.export_manifest import (
     step_record,
 )
 from dj_assets.operators._contract import Stat
-from dj_assets.plan import Plan
+from dj_assets.plan import Plan, Step
 from dj_assets.recipe import Recipe
+from dj_assets.records import exported, with_stats
 from dj_assets.samples import META_FIELD, STATS_FIELD, VERDICT_FIELD, Sample, manifest_schema, to_json
 from dj_assets.store.files import part as file_name
 from dj_assets.store.files import write_atomically
@@ -54,7 +54,8 @@ HASH_FIELDS = tuple(f"__dj__{kind}" for kind in ("hash", "minhash", "simhash", "
 PART_FORMAT = 2
 """Raised when parts are laid out or rendered differently: older ones are then stale."""
 
-Stats = dict[str, list[float | int | None]]
+Stats = dict[str, Any]
+"""Export name of a stat → a list with one number per video; of a step on records, what Data-Juicer has there."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ def write_part(
     """
     if [verdict.sample_id for verdict in verdicts] != [sample.sample_id for sample in samples]:
         raise ValueError(f"{shard_key}: verdicts and samples differ, expected one verdict per sample in order")
-    stats = _stats_by_sample(plan, samples, tables)
+    stats = stats_by_sample(plan.steps, samples, tables)
     leaving = [_leaves(plan, sample, verdict) for sample, verdict in zip(samples, verdicts, strict=True)]
     kept = [sample for sample, leaves in zip(samples, leaving, strict=True) if not leaves]
     is_parquet = plan.recipe.export_type == "parquet"
@@ -211,26 +212,31 @@ def _plan_id(plan: Plan) -> str:
 # --- records
 
 
-def _stats_by_sample(plan: Plan, samples: Sequence[Sample], tables: Mapping[str, Sequence[Row]]) -> dict[str, Stats]:
-    """{sample id: {export name of the stat: one value per video of the step's field, in order}}."""
+def stats_by_sample(
+    steps: Sequence[Step], samples: Sequence[Sample], tables: Mapping[str, Sequence[Row]]
+) -> dict[str, Stats]:
+    """{sample id: what these steps put under `__dj__stats__`}. tables: rows by step key.
+
+    Raises ValueError where a row is missing.
+    """
     stats: dict[str, Stats] = {sample.sample_id: {} for sample in samples}
-    for step in plan.steps:
-        rows = {(r.sample_id, r.field, r.position, r.fact.stat): r.fact for r in tables[step.key]}
-        for name, stat in zip(step.stat_names, step.operator.stats, strict=True):
-            for sample in samples:
-                videos = [video for video in sample.videos if video.field == step.video_key]
-                keys = [(sample.sample_id, video.field, video.position, stat.name) for video in videos]
-                if missing := [key for key in keys if key not in rows]:
-                    raise ValueError(f"{step.key}: no row for {missing[0]}, expected one per video and stat")
-                stats[sample.sample_id][name] = [_number(rows[key].value, stat) for key in keys]
+    for step in steps:
+        rows = {(r.sample_id, r.field, r.position, r.fact.stat): r.fact.value for r in tables[step.key]}
+        for sample in samples:
+            values = [_values(step, stat, sample, rows) for stat in step.operator.stats]
+            if step.is_about_samples:
+                seen = with_stats(sample.record, stats[sample.sample_id])
+                values = exported(step, seen, [value for [value] in values])
+            stats[sample.sample_id] |= zip(step.stat_names, values, strict=True)
     return stats
 
 
-def _number(value: float | None, stat: Stat) -> float | int | None:
-    """A stat as JSON holds it; what is no finite number was not measured."""
-    if value is None or not math.isfinite(value):
-        return None
-    return int(value) if stat.is_integer else value
+def _values(step: Step, stat: Stat, sample: Sample, rows: Mapping[Any, float | None]) -> list[Any]:
+    """A number per subject of the step, in order; of samples themselves as stored, for `records.exported`."""
+    keys = [(sample.sample_id, subject.field, subject.position, stat.name) for subject in step.subjects(sample)]
+    if missing := [key for key in keys if key not in rows]:
+        raise ValueError(f"{step.key}: no row for {missing[0]}, expected one per subject and stat")
+    return [rows[key] if step.is_about_samples else stat.plain(rows[key]) for key in keys]
 
 
 def _record(plan: Plan, sample: Sample) -> dict[str, Any]:
@@ -281,7 +287,7 @@ def _dropped_record(plan: Plan, sample: Sample, verdict: Verdict, stats: Stats) 
 
 def _verdict_record(plan: Plan, verdict: Verdict) -> dict[str, Any]:
     stats = {(step.key, stat.name): stat for step in plan.steps for stat in step.operator.stats}
-    values = [_number(value, stats[verdict.step, verdict.stat]) for value in verdict.values]
+    values = [stats[verdict.step, verdict.stat].plain(value) for value in verdict.values]
     return {**asdict(verdict), "values": values}
 
 
@@ -297,17 +303,26 @@ def _kept_section(plan: Plan, kept: Sequence[Sample], stats: Mapping[str, Stats]
         records,
         schema=schema,
         without=_removed_fields(plan),
-        stats=(STATS_FIELD, _integer_stats(plan)),
+        stats=(STATS_FIELD, _stat_kinds(plan)),
     )
 
 
-def _integer_stats(plan: Plan) -> dict[str, bool]:
-    """{export name of the stat: is it an integer?}"""
+def _stat_kinds(plan: Plan) -> dict[str, arrow_records.StatKind]:
+    """By export name, what a stat holds; without those that are a field of the record, whatever that holds."""
     return {
-        name: stat.is_integer
+        name: _kind(stat, of_videos=not step.is_about_samples)
         for step in plan.steps
+        if step.operator.shown is None
         for name, stat in zip(step.stat_names, step.operator.stats, strict=True)
     }
+
+
+def _kind(stat: Stat, *, of_videos: bool) -> arrow_records.StatKind:
+    if stat.is_flag:
+        return "flags" if of_videos else "flag"
+    if stat.is_integer:
+        return "wholes" if of_videos else "whole"
+    return "numbers" if of_videos else "number"
 
 
 # --- merging

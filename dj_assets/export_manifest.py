@@ -18,17 +18,18 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import ConfigDict
 
+from dj_assets import operators
 from dj_assets.errors import Status, StoreError
 from dj_assets.operators._contract import Operator, Params, Stat
 from dj_assets.plan import Plan, StatRange, Step
 from dj_assets.recipe import Recipe, Settings, StepSource
-from dj_assets.samples import Sample, Video, dumps_record
+from dj_assets.samples import SAMPLE_FIELD, Sample, Subject, Video, dumps_record
 from dj_assets.store.files import write_atomically
 from dj_assets.store.rows import Fact, Row
 
@@ -216,7 +217,10 @@ def step_record(step: Step) -> dict[str, Any]:
         "any_or_all": step.any_or_all,
         "keeps": step.bounds_text,
         "stats": [
-            {"name": stat.name, "export_name": name, "unit": stat.unit, "is_integer": stat.is_integer}
+            {
+                **{"name": stat.name, "export_name": name, "unit": stat.unit, "is_integer": stat.is_integer},
+                **({"is_flag": True} if stat.is_flag else {}),
+            }
             for name, stat in names
         ],
         "bounds": [_range_record(range_) for range_ in step.ranges],
@@ -243,36 +247,40 @@ def shard_input(
         tables={
             key: _digest([fact.value, fact.status, fact.reason] for _, fact in facts) for key, facts in found.items()
         },
-        gaps={key: gaps for key, facts in found.items() if (gaps := _gaps(facts))},
+        gaps={
+            step.key: gaps
+            for step in plan.steps
+            # What a record lacks it says itself.
+            if not step.is_about_samples and (gaps := _gaps(found[step.key]))
+        },
         arrow_schema="" if schema is None else base64.b64encode(schema.serialize().to_pybytes()).decode(),
     )
 
 
-def in_order(step: Step, samples: Sequence[Sample], rows: Iterable[Row]) -> list[tuple[Video, Fact]]:
-    """A step's facts by sample, then video, then stat: the order in which `Gap.at` counts, from 0.
+def in_order(step: Step, samples: Sequence[Sample], rows: Iterable[Row]) -> list[tuple[Subject, Fact]]:
+    """A step's facts by sample, then subject, then stat: the order in which `Gap.at` counts, from 0.
 
     Raises ValueError where a row is missing.
     """
     facts = {(row.sample_id, row.field, row.position, row.fact.stat): row.fact for row in rows}
     try:
-        return [(video, facts[key]) for key, video in places(step, samples)]
+        return [(subject, facts[key]) for key, subject in places(step, samples)]
     except KeyError as error:
-        raise ValueError(f"{step.key}: no row for {error}, expected one per video and stat") from None
+        raise ValueError(f"{step.key}: no row for {error}, expected one per subject and stat") from None
 
 
-def places(step: Step, samples: Sequence[Sample]) -> Iterator[tuple[tuple[str, str, int, str], Video]]:
-    """((sample id, field, position, stat), video) of each row that a step's table must have, in order."""
+def places(step: Step, samples: Sequence[Sample]) -> Iterator[tuple[tuple[str, str, int, str], Subject]]:
+    """((sample id, field, position, stat), subject) of each row that a step's table must have, in order."""
     for sample in samples:
-        for video in sample.videos:
-            if video.field == step.video_key:
-                for stat in step.operator.stats:
-                    yield (sample.sample_id, video.field, video.position, stat.name), video
+        for subject in step.subjects(sample):
+            for stat in step.operator.stats:
+                yield (sample.sample_id, subject.field, subject.position, stat.name), subject
 
 
-def _gaps(facts: Sequence[tuple[Video, Fact]]) -> tuple[Gap, ...]:
+def _gaps(facts: Sequence[tuple[Subject, Fact]]) -> tuple[Gap, ...]:
     found: dict[tuple[Status, str], list[int]] = {}
-    for place, (video, fact) in enumerate(facts):
-        if fact.status != "ok" and (fact.status, fact.reason) != (video.status, video.reason):
+    for place, (subject, fact) in enumerate(facts):
+        if fact.status != "ok" and (fact.status, fact.reason) != (subject.status, subject.reason):
             found.setdefault((fact.status, fact.reason), []).append(place)
     return tuple(Gap(status, reason, dump_places(at)) for (status, reason), at in found.items())
 
@@ -338,9 +346,11 @@ class RememberedParams(Params):
 
 
 def remembered_plan(manifest: ExportManifest, *, file: str) -> Plan:
-    """The plan of an export, from its manifest alone: enough to decide and to write, not to measure.
+    """The plan of an export, from its manifest alone: enough to decide and to write, not to measure videos.
 
-    Operators may have changed since or be gone: their stats, versions, measure ids and bounds are the manifest's.
+    Operators may have changed since or be gone: their stats, versions, measure ids and bounds are the manifest's. A
+    step on records has its operator of today where that is of the same version, since nothing else remembers its
+    numbers; else one that `can_judge` tells.
     file: the manifest's path, for messages. Raises `StoreError` where the manifest is incomplete.
     """
     try:
@@ -376,21 +386,12 @@ def _remembered_recipe(record: Mapping[str, Any], file: str) -> Recipe:
 
 
 def _remembered_step(record: Mapping[str, Any]) -> Step:
-    stats = tuple(Stat(stat["name"], unit=stat["unit"], is_integer=stat["is_integer"]) for stat in record["stats"])
+    operator = _remembered_operator(record)
     return Step(
         number=record["number"],
         key=record["key"],
-        operator=Operator(
-            name=record["operator"],
-            version=record["version"],
-            summary="as a manifest remembers it",
-            compute="header",
-            params=RememberedParams,
-            stats=stats,
-            bounds=(),
-            read=_refuse_to_measure,
-        ),
-        params=RememberedParams(**record["params"]),
+        operator=operator,
+        params=operator.params(**record["params"]),
         ranges=tuple(_remembered_range(range_) for range_ in record["bounds"]),
         any_or_all=record["any_or_all"],
         video_key=record["video_key"],
@@ -400,8 +401,37 @@ def _remembered_step(record: Mapping[str, Any]) -> Step:
     )
 
 
-def _refuse_to_measure(info: Any, params: Any) -> Sequence[float]:
+def _remembered_operator(record: Mapping[str, Any]) -> Operator:
+    looks_at_records = record["video_key"] == SAMPLE_FIELD
+    if looks_at_records and record["operator"] in operators.names():
+        today = operators.get(record["operator"])
+        if today.version == record["version"] and today.is_about_samples:
+            return today
+    remembered = Operator(
+        name=record["operator"],
+        version=record["version"],
+        summary="as a manifest remembers it",
+        compute="header",
+        params=RememberedParams,
+        stats=tuple(
+            Stat(stat["name"], stat["unit"], is_integer=stat["is_integer"], is_flag=stat.get("is_flag", False))
+            for stat in record["stats"]
+        ),
+        bounds=(),
+        read=_refuse_to_measure,
+    )
+    return (
+        replace(remembered, compute="record", read=None, judge=_refuse_to_measure) if looks_at_records else remembered
+    )
+
+
+def _refuse_to_measure(looked_at: Any, params: Any) -> Sequence[float]:
     raise TypeError("a step that was read from a manifest measures nothing")
+
+
+def can_judge(step: Step) -> bool:
+    """Whether a remembered step on records has its operator still."""
+    return step.operator.judge is not _refuse_to_measure
 
 
 def _remembered_range(record: Mapping[str, Any]) -> StatRange:

@@ -15,6 +15,7 @@ from dj_assets.feed import feed_tasks
 from dj_assets.machine import num_cores
 from dj_assets.plan import Pass, Step
 from dj_assets.recipe import Limits
+from dj_assets.records import OperatorFault, judged_samples, rows_of
 from dj_assets.samples import Sample, Video
 from dj_assets.store.measures import MeasureInfo
 from dj_assets.store.rows import Fact, Provenance, Row
@@ -72,10 +73,6 @@ class Retry:
     settled: Mapping[str, Mapping[str, tuple[Fact, ...]]] = field(default_factory=dict)
 
 
-class OperatorFault(RuntimeError):
-    """An operator's own code failed: not a property of the video, so no row is written."""
-
-
 def media_limits(limits: Limits) -> MediaLimits:
     """The recipe's limits in the units of the video room."""
     return MediaLimits(max_pixels=limits.max_pixels, max_frames=limits.max_frames, max_bytes=limits.max_file_mb * 2**20)
@@ -131,7 +128,9 @@ def measure_pass(
     progress: Callable[[Progress], None] | None = None,
     retry: Retry | None = None,
 ) -> PassResult:
-    """Tables of one pass over one shard: every video of every sample gets one row per stat of each wanted step.
+    """Tables of one pass over one shard: every subject of every sample gets one row per stat of each wanted step.
+
+    A pass on records takes no worker, skips nothing, and leaves no facts: they are had again sooner than looked up.
 
     wanted: step keys to make tables for. still_in: ids of the samples worth measuring (None: all); the videos of the
     others get `skipped` rows unless their numbers are known already. What is measured goes into the store as it comes.
@@ -139,9 +138,11 @@ def measure_pass(
     started = time.perf_counter()
     steps = [step for step in pass_.steps if step.key in wanted]
     in_play = None if still_in is None else set(still_in)
-    known = _known_facts(steps, samples, store, retry or Retry({}))
     for step in steps:
         store.describe_measure(info_of(step))
+    if pass_.compute == "record":
+        return _record_pass(pass_, steps, samples, started)
+    known = _known_facts(steps, samples, store, retry or Retry({}))
     tasks = list(_tasks(steps, samples, known, in_play, roots, limits))
     probes = store.find_probes({task.content_hash for task in tasks})
     tasks = _longest_first(tasks, probes)
@@ -170,6 +171,26 @@ def measure_pass(
     )
 
 
+def _record_pass(pass_: Pass, steps: Sequence[Step], samples: Sequence[Sample], started: float) -> PassResult:
+    """Tables of the wanted steps; those before them are judged, too, since their stats may be read."""
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    wanted = {step.key for step in steps}
+    tables: dict[str, list[Row]] = {step.key: [] for step in steps}
+    faults: dict[str, Exception] = {}
+    for itself, judged in judged_samples(pass_.steps, samples):
+        for step, one in zip(pass_.steps, judged, strict=True):
+            if one.bug:
+                faults.setdefault(step.key, OperatorFault(f"{itself.given}: {one.bug}"))
+            elif step.key in wanted:
+                tables[step.key].extend(rows_of(step, itself, one, measured_at=now))
+    return PassResult(
+        tables={key: rows for key, rows in tables.items() if key not in faults},
+        seconds=time.perf_counter() - started,
+        measured=len(samples) * len(steps),
+        errors={key: fault for key, fault in faults.items() if key in wanted},
+    )
+
+
 Known = Mapping[str, Mapping[str, tuple[Fact, ...]]]
 """measure id -> content hash -> facts, one per stat."""
 
@@ -177,12 +198,7 @@ Known = Mapping[str, Mapping[str, tuple[Fact, ...]]]
 def _known_facts(steps: Sequence[Step], samples: Sequence[Sample], store: Store, retry: Retry) -> Known:
     known: dict[str, Mapping[str, tuple[Fact, ...]]] = {}
     for step in steps:
-        hashes = {
-            video.content_hash
-            for sample in samples
-            for video in sample.videos
-            if video.field == step.video_key and video.content_hash
-        }
+        hashes = {video.content_hash for sample in samples for video in step.videos(sample) if video.content_hash}
         asked_again = retry.statuses.get(step.measure_id, frozenset())
         found = store.find_facts(step.operator.name, step.measure_id, hashes, but_not_statuses=asked_again)
         known[step.measure_id] = {**retry.settled.get(step.measure_id, {}), **found}
@@ -204,11 +220,9 @@ def _tasks(
     for sample in samples:
         if in_play is not None and sample.sample_id not in in_play:
             continue
-        for video in sample.videos:
-            for step in steps:
-                if video.field != step.video_key or not video.content_hash:
-                    continue
-                if video.content_hash not in known[step.measure_id]:
+        for step in steps:
+            for video in step.videos(sample):
+                if video.content_hash and video.content_hash not in known[step.measure_id]:
                     first.setdefault(video.content_hash, video)
                     missing.setdefault(video.content_hash, {})[step.measure_id] = spec_of(step)
     for content_hash, specs in missing.items():
@@ -380,9 +394,7 @@ def _rows(
 ) -> Iterator[Row]:
     """One row per video of the step's field and stat, in sample order."""
     for sample in samples:
-        for video in sample.videos:
-            if video.field != step.video_key:
-                continue
+        for video in step.videos(sample):
             reused = video.content_hash in known
             facts = known.get(video.content_hash) or new.get((step.measure_id, video.content_hash))
             reused = reused and not any(fact.status == "skipped" for fact in facts or ())

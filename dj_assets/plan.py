@@ -20,9 +20,9 @@ from dj_assets.errors import BadOption, RecipeError, RecipeErrors, UnknownOperat
 from dj_assets.operators import _upstream
 from dj_assets.operators._contract import MAX_INT, Bound, Compute, Device, Operator, Params, Stat
 from dj_assets.recipe import Recipe, StepSource
-from dj_assets.samples import dataset_root
+from dj_assets.samples import SAMPLE_FIELD, STATS_FIELD, Sample, Subject, Video, dataset_root
 
-PASS_ORDER: tuple[Compute, ...] = ("header", "cpu", "gpu")
+PASS_ORDER: tuple[Compute, ...] = ("record", "header", "cpu", "gpu")
 
 VERDICT_OPTIONS: Mapping[str, str] = {
     "any_or_all": "'any' or 'all'",
@@ -140,6 +140,7 @@ class Step:
     """One step of a recipe, ready to run.
 
     key: asset and table name: the operator's name, with `_2`, `_3` … where a recipe lists it again.
+    video_key: manifest field of the videos that it is about; empty where it is about the sample itself.
     stat_names: export name of each stat (with the same suffix where two steps would share it).
     """
 
@@ -153,6 +154,19 @@ class Step:
     device: Device
     measure_id: str
     stat_names: tuple[str, ...]
+
+    @property
+    def is_about_samples(self) -> bool:
+        """Whether its subject is the sample itself instead of each video of its field."""
+        return self.operator.is_about_samples
+
+    def subjects(self, sample: Sample) -> tuple[Subject, ...]:
+        """What the step's rows of a sample are about, in order: the videos of its field, or the sample itself."""
+        return (sample.itself,) if self.is_about_samples else self.videos(sample)
+
+    def videos(self, sample: Sample) -> tuple[Video, ...]:
+        """The videos among its subjects, in order."""
+        return tuple(video for video in sample.videos if video.field == self.video_key)
 
     @property
     def compute(self) -> Compute:
@@ -206,8 +220,14 @@ class Plan:
 
     @property
     def video_keys(self) -> tuple[str, ...]:
-        """Every manifest field whose videos some step measures; the recipe's own when there are no steps."""
-        return tuple(dict.fromkeys([self.recipe.video_key, *(step.video_key for step in self.steps)]))
+        """Every manifest field whose videos some step measures, and the recipe's own."""
+        of_steps = (step.video_key for step in self.steps if not step.is_about_samples)
+        return tuple(dict.fromkeys([self.recipe.video_key, *of_steps]))
+
+    @property
+    def on_records(self) -> tuple[Step, ...]:
+        """The steps that look at records, in recipe order."""
+        return tuple(step for step in self.steps if step.is_about_samples)
 
 
 def gpu_device() -> Device:
@@ -269,6 +289,9 @@ def _make_step(recipe: Recipe, source: StepSource, earlier: Sequence[Step], note
     ranges = reader.ranges()
     any_or_all = reader.choice("any_or_all", ("any", "all"), operator.any_or_all_default)
     video_key = reader.text("video_key", recipe.video_key)
+    if operator.is_about_samples:
+        any_or_all, video_key = "any", SAMPLE_FIELD
+    read = reader.measured_before(params, earlier)
     device = reader.device()
     notes.extend(reader.notes())
     reader.finish()
@@ -276,11 +299,11 @@ def _make_step(recipe: Recipe, source: StepSource, earlier: Sequence[Step], note
 
     repeats = sum(step.operator.name == operator.name for step in earlier)
     taken = {name for step in earlier for name in step.stat_names}
-    names = [stat.name for stat in operator.stats]
-    suffix = 1
+    plain = [operator.named(params)] if operator.named(params) else [stat.name for stat in operator.stats]
+    names, suffix = plain, 1
     while any(name in taken for name in names):
         suffix += 1
-        names = [f"{stat.name}_{suffix}" for stat in operator.stats]
+        names = [f"{name}_{suffix}" for name in plain]
     return Step(
         number=source.number,
         key=operator.name if not repeats else f"{operator.name}_{repeats + 1}",
@@ -290,9 +313,16 @@ def _make_step(recipe: Recipe, source: StepSource, earlier: Sequence[Step], note
         any_or_all=any_or_all,  # type: ignore[arg-type]  # choice() has checked it
         video_key=video_key,
         device=device,
-        measure_id=operator.measure_id(params, device),
+        measure_id=_measure_id(operator.measure_id(params, device), read),
         stat_names=tuple(names),
     )
+
+
+def _measure_id(own: str, read: Sequence[Step]) -> str:
+    """A measure's id; another one where it reads what other steps measured."""
+    if not read:
+        return own
+    return hashlib.blake2b(json.dumps([own, *(step.measure_id for step in read)]).encode(), digest_size=8).hexdigest()
 
 
 class _OptionReader:
@@ -347,6 +377,8 @@ class _OptionReader:
     def params(self) -> Params:
         fields = self.operator.params.model_fields
         given = {name: value for name, value in self.source.options.items() if name in fields}
+        if "text_key" in fields and given.get("text_key") is None:
+            given["text_key"] = self.recipe.text_key
         # Pydantic would take true for 1.
         for option in [name for name, value in given.items() if isinstance(value, bool)]:
             if not _takes_bool(fields[option].annotation):
@@ -375,12 +407,34 @@ class _OptionReader:
                 )
             return self.operator.params.model_construct()
 
+    def measured_before(self, params: Params, earlier: Sequence[Step]) -> list[Step]:
+        """Earlier steps whose stats the operator reads. Those on records are seen; a video's numbers come later."""
+        read = []
+        for name in () if self.errors else self.operator.fields(params):
+            stat = name.removeprefix(f"{STATS_FIELD}.") if name.startswith(f"{STATS_FIELD}.") else ""
+            found = next((step for step in earlier if stat in step.stat_names), None)
+            if found is None:
+                continue
+            read.append(found)
+            if not found.is_about_samples:
+                option = next((o for o in self.source.options if name in str(self.source.options[o])), "")
+                self.bad(
+                    option,
+                    f"{option}: {name} is measured on videos, by step {found.number} {found.operator.name}",
+                    "fields of the manifest, stats that came with it, stats of earlier steps on records",
+                    f"the bounds of {found.operator.name}; or export with keep_stats_in_res_ds, and filter the export",
+                )
+        return read
+
     def ranges(self) -> tuple[StatRange, ...]:
         low_closed = self.flag("min_closed_interval", True)
         high_closed = self.flag("max_closed_interval", True)
-        is_reversed = self.flag("reversed_range", False)
+        is_reversed = "reversed_range" not in self.operator.ignored and self.flag("reversed_range", False)
         ranges = []
         for stat in self.operator.stats:
+            if stat.is_flag:
+                ranges.append(yes_or_no(stat, passes=not is_reversed))
+                continue
             ends: dict[str, tuple[float, bool]] = {}
             for bound in self.operator.bounds:
                 if bound.stat == stat.name:
@@ -391,7 +445,7 @@ class _OptionReader:
             if is_default and low == stat.low and not is_reversed:
                 low_is_set = False  # every value meets it: not worth a word
             range_ = StatRange(stat.name, low, high, low_closed, high_closed, is_reversed, low_is_set, high_is_set)
-            problem = impossible(range_, stat)
+            problem = impossible(range_, stat, of="sample" if self.operator.is_about_samples else "video")
             if problem:
                 options = [bound.option for bound in self.operator.bounds if bound.stat == stat.name]
                 written = [name for name in options if name in self.source.options]
@@ -474,6 +528,9 @@ class _OptionReader:
 
     def notes(self) -> list[str]:
         reasons = {**BASE_OPTIONS_WITHOUT_EFFECT, **self.operator.ignored}
+        if self.operator.is_about_samples:
+            reasons |= dict.fromkeys(("video_key", "any_or_all"), "it looks at the sample, not at its videos")
+        reasons = {name: why for name, why in reasons.items() if name not in self.operator.params.model_fields}
         if self.source.options.get("accelerator") == "cuda" and not self._runs_on_gpu():
             reasons["accelerator"] = "it runs on the CPU alone"
         return [
@@ -483,10 +540,17 @@ class _OptionReader:
         ]
 
 
-def impossible(range_: StatRange, stat: Stat) -> str:
-    """Why no bound of a range can be meant: it splits nothing. Empty where it can."""
+def yes_or_no(stat: Stat, *, passes: bool) -> StatRange:
+    """The range of a stat that is yes or no. passes: which of them does."""
+    if passes:
+        return StatRange(stat.name, 1.0, float("inf"), high_is_set=False)
+    return StatRange(stat.name, float("-inf"), 0.0, low_is_set=False)
+
+
+def impossible(range_: StatRange, stat: Stat, *, of: str = "video") -> str:
+    """Why no bound of a range can be meant: it splits nothing. Empty where it can. of: what the stat is of."""
     low, high = f"{range_.low:.10g}", f"{range_.high:.10g}"
-    outcome = "every video passes" if range_.is_reversed else "no video can pass"
+    outcome = f"every {of} passes" if range_.is_reversed else f"no {of} can pass"
     if range_.low > range_.high:
         return f"{low} is above {high}, so {outcome}"
     if range_.low == range_.high and not (range_.low_closed and range_.high_closed):
@@ -510,7 +574,7 @@ def _takes_bool(annotation: Any) -> bool:
     return annotation in (bool, Any) or any(_takes_bool(part) for part in get_args(annotation))
 
 
-_NO_LIMIT = (float("inf"), float("-inf"), float(2**63 - 1), 1.7976931348623157e308)
+_NO_LIMIT = (float("inf"), float("-inf"), -MAX_INT, MAX_INT, 1.7976931348623157e308)
 
 
 def source_text(value: Any) -> str:

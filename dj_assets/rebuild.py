@@ -1,4 +1,7 @@
-"""Manifest + store → the same export again: no video, no recipe file, no dataset and no operator is looked at."""
+"""Manifest + store → the same export again: no video, no recipe file and no dataset is looked at.
+
+Nor any operator, but for those on records: their numbers are had again from the samples.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from dj_assets.export_manifest import (
     ExportManifest,
     Gap,
     ShardInput,
+    can_judge,
     load_places,
     places,
     read_manifest,
@@ -22,8 +26,9 @@ from dj_assets.export_manifest import (
     remembered_schema,
     samples_digest,
 )
-from dj_assets.plan import Step
-from dj_assets.samples import Sample, Video
+from dj_assets.plan import Plan, Step
+from dj_assets.records import tables_of
+from dj_assets.samples import Sample, Subject
 from dj_assets.store.rows import Fact, Row
 from dj_assets.store.store import Store
 
@@ -94,7 +99,9 @@ def _export_again(
     plan = replace(remembered, recipe=replace(recipe, export_path=folder / "out" / recipe.export_path.name))
     for shard in manifest.shards:
         samples = read_samples_again(store, recipe.name, shard)
-        tables = {step.key: _rows_again(step, shard, samples, store) for step in plan.steps}
+        tables = _judged_again(plan, samples) | {
+            step.key: _rows_again(step, shard, samples, store) for step in plan.steps if not step.is_about_samples
+        }
         verdicts = decide(plan, samples, tables)
         write_part(plan, shard.shard, samples, verdicts, tables, folder, schema_of=remembered_schema(shard))
     merged = merge_parts(plan, [shard.shard for shard in manifest.shards], folder, software=software)
@@ -123,6 +130,18 @@ def _gone(what: str) -> StoreError:
     )
 
 
+def _judged_again(plan: Plan, samples: Sequence[Sample]) -> dict[str, list[Row]]:
+    """The tables of the steps on records. Raises `StoreError` where an operator is no longer the one of then."""
+    for step in plan.on_records:
+        if not can_judge(step):
+            raise StoreError(
+                f"{step.operator.name} is not here in version {step.operator.version}, which judged the records",
+                allowed="the operators that the export was made with",
+                try_="install the version of dj-assets that the manifest names, or process the recipe again",
+            )
+    return tables_of(plan.on_records, samples)
+
+
 def _rows_again(step: Step, shard: ShardInput, samples: Sequence[Sample], store: Store) -> list[Row]:
     """The table of a step: numbers from the store, and what the manifest says was not measured."""
     expected = list(places(step, samples))
@@ -145,7 +164,7 @@ def _rows_again(step: Step, shard: ShardInput, samples: Sequence[Sample], store:
     return rows
 
 
-def _lacking(step: Step, stat: str, video: Video, gap: Gap | None) -> Fact | None:
+def _lacking(step: Step, stat: str, video: Subject, gap: Gap | None) -> Fact | None:
     """The fact that there is no number; None where there was one."""
     if gap is None and video.status == "ok":
         return None

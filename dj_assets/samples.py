@@ -20,7 +20,7 @@ from decimal import Decimal
 from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from dj_assets.errors import Malformed, RecipeError, Status
@@ -64,6 +64,52 @@ MAX_RAW_CHARACTERS = 10_000
 """How much of a malformed record is kept."""
 
 
+class Subject(Protocol):
+    """What a row of a stats table is about: a video of a sample, or the sample itself.
+
+    field: manifest field that lists the video; empty for the sample itself. position: index in it. given: what people
+    know it by. path: of its file, empty where it has none. content_hash: BLAKE2b-128 of what is looked at, hex.
+    status, reason: `ok`, or why no operator can measure it.
+    """
+
+    @property
+    def field(self) -> str: ...
+    @property
+    def position(self) -> int: ...
+    @property
+    def given(self) -> str: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def content_hash(self) -> str: ...
+    @property
+    def status(self) -> Status: ...
+    @property
+    def reason(self) -> str: ...
+
+
+SAMPLE_FIELD = ""
+"""`field` of rows about samples themselves; no manifest field that lists videos is called so."""
+
+
+@dataclass(frozen=True)
+class SampleItself:
+    """A sample as a subject: its record is what is looked at. given: the sample's id."""
+
+    given: str
+    record: dict[str, Any]
+    status: Status = "ok"
+    reason: str = ""
+    field: str = SAMPLE_FIELD
+    position: int = 0
+    path: str = ""
+
+    @property
+    def content_hash(self) -> str:
+        """Of the record; computed, and few ask."""
+        return record_hash(self.record)
+
+
 @dataclass(frozen=True)
 class Video:
     """One video of one sample.
@@ -105,6 +151,11 @@ class Sample:
     status: Status = "ok"
     reason: str = ""
     raw: str = ""
+
+    @property
+    def itself(self) -> SampleItself:
+        """The sample as a subject."""
+        return SampleItself(self.sample_id, self.record, self.status, self.reason)
 
 
 @dataclass(frozen=True)
@@ -489,6 +540,11 @@ def to_json(record: Any) -> str:
 def dumps_record(record: dict[str, Any]) -> str:
     """JSON from which `loads_record` gives back the very same record, types of Parquet manifests included."""
     return _one_json_line(_tagged(record), None)
+
+
+def record_hash(record: dict[str, Any]) -> str:
+    """BLAKE2b-128 of a record as stores hold it, hex."""
+    return hashlib.blake2b(dumps_record(record).encode(), digest_size=16).hexdigest()
 
 
 def loads_record(text: str) -> dict[str, Any]:

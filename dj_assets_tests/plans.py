@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from dj_assets.errors import Status
-from dj_assets.operators._contract import NoParams, Operator, Stat
+from dj_assets.errors import NoValue, Status
+from dj_assets.operators._contract import Compute, NoParams, Operator, Stat
 from dj_assets.plan import Pass, Plan, StatRange, Step
 from dj_assets.recipe import Recipe, Settings
-from dj_assets.samples import Sample, Video
+from dj_assets.samples import SAMPLE_FIELD, Sample, Video
 from dj_assets.store.rows import Fact, Row
 
 Value = float | None | Status
@@ -32,6 +33,20 @@ def an_operator(name: str, *stats: Stat | str) -> Operator:
     )
 
 
+def an_operator_on_records(name: str, *stats: Stat | str) -> Operator:
+    """A filter that finds each of its stats in the record's field of that name; anything but a number is no value."""
+    made = tuple(stat if isinstance(stat, Stat) else Stat(stat, "unit") for stat in stats)
+
+    def judge(record: Mapping[str, Any], params: Any) -> list[float]:
+        found = [record.get(stat.name) for stat in made]
+        for stat, value in zip(made, found, strict=True):
+            if not isinstance(value, int | float):
+                raise NoValue(f"{stat.name} is {value}", allowed="a number", try_="mend it")
+        return [float(value) for value in found if value is not None]
+
+    return replace(an_operator(name, *made), compute="record", read=None, judge=judge)
+
+
 def a_step(
     key: str,
     *ranges: StatRange,
@@ -40,9 +55,11 @@ def a_step(
     number: int = 1,
     stats: Sequence[Stat] = (),
     stat_names: Sequence[str] = (),
+    on_records: bool = False,
 ) -> Step:
-    """A step whose operator's stats are those of its ranges, unless stated."""
-    operator = an_operator(key.removesuffix("_2"), *(stats or [range_.stat for range_ in ranges]))
+    """A step whose operator's stats are those of its ranges, unless stated. on_records: `an_operator_on_records`."""
+    make = an_operator_on_records if on_records else an_operator
+    operator = make(key.removesuffix("_2"), *(stats or [range_.stat for range_ in ranges]))
     return Step(
         number=number,
         key=key,
@@ -50,7 +67,7 @@ def a_step(
         params=NoParams(),
         ranges=ranges,
         any_or_all=any_or_all,
-        video_key=video_key,
+        video_key=SAMPLE_FIELD if on_records else video_key,
         device="cpu",
         measure_id=operator.measure_id(NoParams(), "cpu"),
         stat_names=tuple(stat_names) or tuple(stat.name for stat in operator.stats),
@@ -70,7 +87,11 @@ def a_plan(*steps: Step, export_path: Path = Path("/out/res.jsonl"), **recipe: A
         settings=Settings(**settings),
         **recipe,
     )
-    return Plan(made, steps, (Pass("header", steps),) if steps else ())
+    kinds: tuple[tuple[Compute, tuple[Step, ...]], ...] = (
+        ("record", tuple(step for step in steps if step.is_about_samples)),
+        ("header", tuple(step for step in steps if not step.is_about_samples)),
+    )
+    return Plan(made, steps, tuple(Pass(compute, some) for compute, some in kinds if some))
 
 
 def a_sample(
@@ -88,12 +109,12 @@ def a_broken_sample(number: int, raw: str = '{"text": ') -> Sample:
 
 
 def a_table(step: Step, samples: Sequence[Sample], values: Sequence[Value], *, stat: str = "") -> list[Row]:
-    """Rows of one stat of a step: one value per video, in sample order."""
-    videos = [(s, video) for s in samples for video in s.videos if video.field == step.video_key]
+    """Rows of one stat of a step: one value per subject (a video, or the sample itself), in sample order."""
+    subjects = [(s, subject) for s in samples for subject in step.subjects(s)]
     name = stat or step.operator.stats[0].name
     return [
-        Row(s.sample_id, video.field, video.position, video.path, a_fact(step, name, value))
-        for (s, video), value in zip(videos, values, strict=True)
+        Row(s.sample_id, subject.field, subject.position, subject.path, a_fact(step, name, value))
+        for (s, subject), value in zip(subjects, values, strict=True)
     ]
 
 

@@ -16,6 +16,7 @@ from dj_assets.columns import STATUS_NAMES, columns_of, not_measured, stored_col
 from dj_assets.decide import decide
 from dj_assets.errors import StoreError
 from dj_assets.plan import Plan, StatRange
+from dj_assets.records import tables_of
 from dj_assets.samples import Sample
 from dj_assets.store import bulk
 from dj_assets.store.facts import folder_of
@@ -51,12 +52,13 @@ def measured(store: Store, plan: Plan, samples: Sequence[Sample], values: dict[t
 def known(draw: st.DrawFn) -> tuple[Plan, list[Sample], dict[tuple[str, str, str], Value]]:
     plan = a_plan(*(draw(steps(number)) for number in range(draw(st.integers(0, 4)))))
     samples = [with_hashes(draw(a_drawn_sample(line))) for line in range(1, draw(st.integers(2, 6)))]
+    judged = [stat.name for step in plan.on_records for stat in step.operator.stats]
+    samples = [replace(s, record={name: draw(VALUES) for name in judged} if s.status == "ok" else {}) for s in samples]
     values = {
         (step.key, video.content_hash, stat.name): draw(VALUES)
         for step in plan.steps
         for sample in samples
-        for video in sample.videos
-        if video.field == step.video_key
+        for video in step.videos(sample)
         for stat in step.operator.stats
     }
     return plan, samples, values
@@ -66,16 +68,16 @@ def known(draw: st.DrawFn) -> tuple[Plan, list[Sample], dict[tuple[str, str, str
 @given(known())
 def test_verdicts_are_those_of_decide(case: tuple[Plan, list[Sample], dict[tuple[str, str, str], Value]]) -> None:
     plan, samples, values = case
-    tables = {
+    tables = tables_of(plan.on_records, samples) | {
         step.key: [
             Row(s.sample_id, v.field, v.position, v.path, a_fact(step, stat.name, value))
             for s in samples
-            for v in s.videos
-            if v.field == step.video_key
+            for v in step.videos(s)
             for stat in step.operator.stats
             for value in [values[step.key, v.content_hash, stat.name]]
         ]
         for step in plan.steps
+        if not step.is_about_samples
     }
     expected = decide(plan, samples, tables)
     with tempfile.TemporaryDirectory() as folder:

@@ -59,6 +59,7 @@ def steps(draw: st.DrawFn, number: int) -> Step:
         any_or_all=draw(st.sampled_from(["any", "all"])),
         video_key=draw(st.sampled_from(["videos", "videos", "more"])),
         number=number,
+        on_records=draw(st.sampled_from([False, False, True])),
     )
 
 
@@ -85,15 +86,14 @@ def stores(draw: st.DrawFn) -> tuple[Plan, Shards]:
 
 def draw_rows(draw: st.DrawFn, step: Step, samples: Sequence[Sample]) -> list[Row]:
     return [
-        Row(sample.sample_id, video.field, video.position, video.path, a_fact(step, range_.stat, draw(VALUES)))
+        Row(sample.sample_id, subject.field, subject.position, subject.path, a_fact(step, range_.stat, draw(VALUES)))
         for sample in samples
-        for video in sample.videos
-        if video.field == step.video_key
+        for subject in step.subjects(sample)
         for range_ in step.ranges
     ]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(stores())
 def test_as_decide_says(drawn: tuple[Plan, Shards]) -> None:
     """NaN is drawn, too: repr compares what `==` cannot."""

@@ -23,7 +23,7 @@ def report_passes(made: Plan, given: str) -> dict[str, DecodeReport]:
     from dj_assets.samples import Video
     from dj_assets.video.safe_open import identify
 
-    passes = [pass_ for pass_ in made.passes if pass_.compute != "header"]
+    passes = [pass_ for pass_ in made.passes if pass_.compute not in ("record", "header")]
     if not passes:
         raise RecipeError(
             f"recipe {made.recipe.name} decodes nothing",

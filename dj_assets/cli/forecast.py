@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dj_assets.cli.expectation import Amounts, Expectation, Picture, amounts_of, picture_of
 from dj_assets.decide import still_in
 from dj_assets.measure import info_of
+from dj_assets.records import tables_of
 from dj_assets.store.measures import MeasureInfo
 from dj_assets.store.rows import Fact, Row
 
@@ -34,7 +35,7 @@ MOST_EXAMPLES = 3
 
 @dataclass
 class StepForecast:
-    """What one step asks about: content hashes -> bytes, each in one of three.
+    """What one step asks about: content hashes -> bytes, each in one of three; nothing of a step on records.
 
     reuse: the store knows the number, or that there can be none. measure: to be measured, unless a pass before it
     drops the sample (`certain`: for which that cannot be). skip: listed only in samples that known numbers drop.
@@ -96,8 +97,8 @@ class PassForecast:
 
     @property
     def num_decodes(self) -> int:
-        """Distinct contents to decode, at most. None in a header pass, which reads packets and no pictures."""
-        return 0 if self.pass_.compute == "header" else self.num_videos
+        """Distinct contents to decode, at most. None in a pass on records, or on packets."""
+        return 0 if self.pass_.compute in ("record", "header") else self.num_videos
 
     @property
     def num_videos(self) -> int:
@@ -150,11 +151,13 @@ class Forecaster:
         self._count_videos(samples)
         contents = {video.content_hash for sample in samples for video in sample.videos if video.content_hash}
         self._pictures.update(self._find_pictures(contents))
-        tables: dict[str, list[Row]] = {}
+        tables: dict[str, list[Row]] = tables_of(self._plan.on_records, samples)
         for one in self.forecast.passes:
+            if one.pass_.compute == "record":
+                continue
             in_play, settled = self._in_play(one.pass_, samples, tables)
             for forecast in one.steps:
-                listed = [(sample, video) for sample in samples for video in _videos(forecast.step, sample)]
+                listed = [(sample, video) for sample in samples for video in forecast.step.videos(sample)]
                 forecast.cannot_open.update(video.status for _, video in listed if video.status != "ok")
                 known = self._known(forecast.step, listed)
                 hashes = {video.content_hash for _, video in listed if video.content_hash}
@@ -226,10 +229,6 @@ class Forecaster:
         earlier = [step for one in self._plan.passes[: self._plan.passes.index(pass_)] for step in one.steps]
         pending = {row.sample_id for step in earlier for row in tables[step.key] if row.fact.status == "skipped"}
         return still_in(earlier, samples, tables), every - pending
-
-
-def _videos(step: Step, sample: Sample) -> list[Video]:
-    return [video for video in sample.videos if video.field == step.video_key]
 
 
 def _rows(step: Step, sample: Sample, video: Video, known: Mapping[str, tuple[Fact, ...]]) -> Iterator[Row]:

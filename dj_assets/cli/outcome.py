@@ -28,8 +28,8 @@ class Example:
 
 @dataclass
 class VideoCounts:
-    """Videos of one step's tables, by where their numbers come from. A video that several samples list counts as
-    often. unmeasured: undecided, for any reason but `skipped`."""
+    """Videos of one step's tables, or samples of one on records, by where their numbers come from. A video that several
+    samples list counts as often. unmeasured: undecided, for any reason but `skipped`."""
 
     measured: int = 0
     reused: int = 0
@@ -86,10 +86,11 @@ def _origin(row: Row) -> str:
 
 
 def example_of(steps: Collection[Step], sample: Sample, verdict: Verdict) -> Example:
-    """Which video of an undecided sample stands for it: the first without a number at the undecided step."""
+    """Which video of an undecided sample stands for it: the first without a number at the undecided step; of a step on
+    records the sample itself."""
     step = next((step for step in steps if step.key == verdict.step), None)
-    videos = [video for video in sample.videos if step is not None and video.field == step.video_key]
-    missing = [video for video, value in zip(videos, verdict.values, strict=False) if value is None]
+    subjects = () if step is None else step.subjects(sample)
+    missing = [subject for subject, value in zip(subjects, verdict.values, strict=False) if value is None]
     return Example(verdict.status, missing[0].given if missing else sample.sample_id, verdict.reason)
 
 

@@ -102,14 +102,18 @@ def _forecast(made: RecipePlan, dataset: Dataset) -> Forecast:
 
 
 def workers_of(recipe: Recipe, one: PassForecast) -> int:
-    """Worker processes of a pass, as a run on this machine would have them."""
+    """Worker processes of a pass, as a run on this machine would have them; none for records."""
     from dj_assets.defs.project import cpu_workers, gpu_workers
 
+    if one.pass_.compute == "record":
+        return 0
     return gpu_workers(recipe) if one.pass_.compute == "gpu" else cpu_workers(recipe)
 
 
 def expected_seconds(recipe: Recipe, one: PassForecast) -> float | None:
     """Wall time of a pass; None where the store holds no cost to go by."""
+    if one.pass_.compute == "record":
+        return 0.0
     worker_seconds = one.worker_seconds
     at_work = max(1, min(workers_of(recipe, one), one.num_videos))
     return None if worker_seconds is None else worker_seconds / at_work
@@ -133,6 +137,8 @@ def _print_forecast(out: Console, made: RecipePlan, dataset: Dataset, forecast: 
 
 def _step_cells(made: RecipePlan, one: PassForecast, step: StepForecast) -> tuple[str, ...]:
     seconds = step.worker_seconds
+    if step.step.is_about_samples:
+        return one.pass_.compute, step.step.key, "0", "0", "0", "0", "0.0", "a look at every record, each time"
     return (
         one.pass_.compute,
         step.step.key,
@@ -163,6 +169,8 @@ def _reasons(step: StepForecast) -> Iterator[str]:
 
 def _pass_line(recipe: Recipe, one: PassForecast) -> str:
     compute = one.pass_.compute
+    if compute == "record":
+        return "pass record: reads records, opens no video, no worker"
     work = (
         "reads packets, decodes nothing" if compute == "header" else f"decodes {counted(one.num_decodes, 'video')} once"
     )

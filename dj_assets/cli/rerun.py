@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 NOT_RETRIED = {
     "ok": "it is a number",
     "malformed": "mend the line of the manifest, then process",
+    "no_value": "mend the record, or the step that reads it, then process",
     "skipped": "loosen the bounds of the step that dropped the sample, then process",
 }
 MOST_OUTDATED = 5

@@ -105,13 +105,12 @@ def _columns(plan: Plan, store: Store, out: Console) -> Columns:
     """Every sample of the recipe's runs with what is known of it; of its dataset, where it was never run, since other
     recipes may have measured the same. Raises `RecipeError` where there is neither."""
     from dj_assets.cli.diff_samples import read_dataset
-    from dj_assets.columns import columns, sample_table, stored_columns
+    from dj_assets.columns import columns_of, stored_columns
 
     started_seconds = time.perf_counter()
     found, source = stored_columns(plan, store), f"read from {store.root}"
     if not found.num_samples:
-        shards = read_dataset(plan, store, {})
-        found = columns(plan, store, sample_table(shards, recipe=plan.recipe.name))
+        found = columns_of(plan, store, read_dataset(plan, store, {}))
         source = f"of {plan.recipe.dataset_path}, since {plan.recipe.name} was never run"
     seconds = time.perf_counter() - started_seconds
     print_lines(out, [f"{counted(found.num_samples, 'sample')} {source}, in {seconds:.1f} s"])

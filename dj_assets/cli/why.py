@@ -134,7 +134,10 @@ def _print_decision(out: Console, decision: Decision) -> None:
     print_lines(
         out, [f"{decision.sample_id} in recipe {decision.recipe}, shard {decision.shard}: {verdict_text(decision)}"]
     )
-    rows = [(one.step, one.stat, _number_text(one), one.bound, margin_text(one), one.path) for one in decision.numbers]
+    rows = [
+        (one.step, one.stat, _number_text(one), one.bound, margin_text(one), one.path if one.field else "(the record)")
+        for one in decision.numbers
+    ]
     print_table(out, ("step", "stat", "value", "keeps", "margin", "video"), rows, numbers=("margin",))
     lines = [f"decided {decision.created_at} by run {decision.run_id or '?'}"]
     if not decision.bounds_from:

@@ -23,11 +23,15 @@ from dj_assets.defs.partitions import dataset_shards, find_shard, partitions_nam
 from dj_assets.defs.progress import RUN_DIGITS, ProgressLog, ShardLog
 from dj_assets.defs.resources import CPU_POOL, GPU_POOL, IN_PROCESS, executor_name, step_retries
 from dj_assets.errors import StoreError
+from dj_assets.operators._contract import Compute
 from dj_assets.plan import Pass, Plan, Step
 from dj_assets.recipe import Evidence, Recipe
 from dj_assets.samples import Sample, read_shard
 from dj_assets.store.rows import Provenance, Row, Verdict
 from dj_assets.store.schemas import SAMPLES, STATS, VERDICTS
+
+ENGINES: Mapping[Compute, str] = {"record": "", "header": "cpu", "cpu": "cpu", "gpu": "gpu"}
+"""By pass, the resource that says how many workers there are; empty where it has none."""
 
 ON_DEMAND_TAG = "dj_assets/on_demand"
 """Of an asset that nothing makes by itself, so that neither backfill nor stale miss it."""
@@ -345,8 +349,12 @@ def _identified(
 
 
 def _pass_assets(graph: RecipeGraph, pass_: Pass) -> dg.AssetsDefinition:
-    """One op that decodes each video once and fills a table per step; any subset of the tables can be asked for."""
-    engine = "gpu" if pass_.compute == "gpu" else "cpu"
+    """One op that decodes each video once and fills a table per step; any subset of the tables can be asked for.
+
+    A pass on records opens no video, so that it needs no engine and waits for no pool.
+    """
+    engine = ENGINES[pass_.compute]
+    names = ", ".join(step.key for step in pass_.steps)
 
     @dg.multi_asset(
         name=f"{graph.name}__measure_{pass_.compute}",
@@ -355,10 +363,10 @@ def _pass_assets(graph: RecipeGraph, pass_: Pass) -> dg.AssetsDefinition:
         group_name=graph.name,
         partitions_def=graph.partitions,
         can_subset=True,
-        pool=GPU_POOL if pass_.compute == "gpu" else CPU_POOL,
-        required_resource_keys={"store", engine},
+        pool={"gpu": GPU_POOL, "cpu": CPU_POOL}.get(engine),
+        required_resource_keys={"store", *filter(None, [engine])},
         retry_policy=step_retries(),
-        description=f"One decode of each video for {', '.join(step.key for step in pass_.steps)}.",
+        description=f"One decode of each video for {names}." if engine else f"A look at each record for {names}.",
     )
     def measure(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
         with failing_clearly():
@@ -416,14 +424,14 @@ def _measure(
 ) -> "PassResult":
     from dj_assets.measure import measure_pass
 
-    engine = work.context.resources.gpu if pass_.compute == "gpu" else work.context.resources.cpu
+    engine = ENGINES[pass_.compute]
     return measure_pass(
         pass_,
         samples=samples,
         store=work.store,
         limits=work.recipe.settings.limits,
         roots=work.graph.plan.roots,
-        workers=engine.workers_for(work.recipe),
+        workers=getattr(work.context.resources, engine).workers_for(work.recipe) if engine else 0,
         wanted=[step.key for step in steps],
         still_in=_still_in(work, pass_, samples),
         provenance=work.provenance(dg.AssetKey([work.recipe.name, "stats"]), code_version=""),
@@ -460,7 +468,7 @@ def _stats_written(
         metadata={
             **metadata.stats_figures(step, rows, result, num_videos=num_videos),
             **metadata.histograms(step, rows),
-            "dagster/column_lineage": metadata.stats_lineage(work.graph.samples),
+            "dagster/column_lineage": metadata.stats_lineage(work.graph.samples, step),
             **metadata.path_figures({"table": path}),
         },
         data_version=dg.DataVersion(versions.table_version(rows)),

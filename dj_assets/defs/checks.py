@@ -48,9 +48,12 @@ def check_lines(asset: dg.AssetKey, samples: Sequence[Sample], *, num_records: i
 
 
 def rows_are_videos(asset: dg.AssetKey) -> dg.AssetCheckSpec:
-    """Blocking: every video of the shard has exactly one row per stat."""
+    """Blocking: every subject of the step (each video of its field, or each sample) has exactly one row per stat."""
     return dg.AssetCheckSpec(
-        ROWS_ARE_VIDEOS, asset=asset, blocking=True, description="Rows out = videos in, one per stat."
+        ROWS_ARE_VIDEOS,
+        asset=asset,
+        blocking=True,
+        description="Rows out = videos in (of a step on records: samples in), one per stat.",
     )
 
 
@@ -70,13 +73,12 @@ def check_rows(asset: dg.AssetKey, step: Step, samples: Sequence[Sample], rows: 
 
 
 def measured_other_videos(step: Step, samples: Sequence[Sample], rows: Sequence[Row]) -> bool:
-    """Whether a table was made from other videos than the samples name now: other places or other bytes."""
+    """Whether a table was made from other videos (or records) than the samples have now: other places or content."""
     measured = {(row.sample_id, row.field, row.position): row.fact.content_hash for row in rows}
     return measured != {
-        (sample.sample_id, video.field, video.position): video.content_hash
+        (sample.sample_id, subject.field, subject.position): subject.content_hash
         for sample in samples
-        for video in sample.videos
-        if video.field == step.video_key
+        for subject in step.subjects(sample)
     }
 
 
@@ -180,10 +182,10 @@ def numbers_in_range(asset: dg.AssetKey, step: Step) -> dg.AssetCheckSpec:
 
 
 def outside_range(step: Step, rows: Sequence[Row]) -> list[str]:
-    """The numbers that cannot be, each with the place of its video."""
+    """The numbers that cannot be, each with the place of its subject."""
     stats = {stat.name: stat for stat in step.operator.stats}
     return [
-        f"{row.sample_id} {row.field}[{row.position}] {row.fact.stat} = {row.fact.value:.10g}"
+        f"{row.sample_id} {f'{row.field}[{row.position}] ' if row.field else ''}{row.fact.stat} = {row.fact.value:.10g}"
         for row in rows
         if row.fact.value is not None and row.fact.stat in stats and not _can_be(row.fact.value, stats[row.fact.stat])
     ]

@@ -84,9 +84,9 @@ def _code_references(places: Iterable[tuple[Path, int | None, str]]) -> dg.CodeR
         )
 
 
-def stats_lineage(samples: dg.AssetKey) -> dg.TableColumnLineage:
-    """Which columns of `samples` the columns of a stats table follow from."""
-    videos = [dg.TableColumnDep(samples, "videos")]
+def stats_lineage(samples: dg.AssetKey, step: Step) -> dg.TableColumnLineage:
+    """Which columns of `samples` the columns of a step's table follow from."""
+    videos = [dg.TableColumnDep(samples, "record" if step.is_about_samples else "videos")]
     measured = ("content_hash", "value", "window_values", "window_details", "status", "reason")
     return dg.TableColumnLineage(
         {

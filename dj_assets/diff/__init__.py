@@ -41,8 +41,8 @@ class Standing:
     outcome: `not_measured` where it hangs on videos that nobody has measured, `absent` where this recipe reads no such
     sample. is_exported: None where that cannot be known. status, reason: why undecided. not_measured: keys of the steps
     that the answer waits for.
-    step, field (that lists its videos), stat, values (one per video of the field), bound, margin: of the step that
-    decides; of a kept sample, of the step that decides in the other recipe, if it is here, too.
+    step, field (that lists its videos; empty of a step on records), stat, values (one per subject), bound, margin: of
+    the step that decides; of a kept sample, of the step that decides in the other recipe, if it is here, too.
     """
 
     outcome: Outcome
@@ -481,8 +481,10 @@ def _standing(side: _Side, number: int, sample: Sample | None) -> Standing:
     if outcome == "dropped":
         return _number(step, rows, _failing(step, rows), Standing(outcome))
     range_, status, place = _unknown_range(step, rows)
-    video = [video for video in sample.videos if video.field == step.step.video_key][place]
-    return _number(step, rows, range_, Standing(outcome, status=status, reason=video.reason))
+    reason = step.reasons.get(rows.start + place, "")
+    if not step.step.is_about_samples:
+        reason = step.step.videos(sample)[place].reason
+    return _number(step, rows, range_, Standing(outcome, status=status, reason=reason))
 
 
 def _rows(step: StepColumns, index: int) -> slice:

@@ -92,7 +92,7 @@ def changes(old: Plan, new: Plan) -> tuple[Change, ...]:
 
 
 def _keeps(step: Step) -> str:
-    return f"keeps {step.keeps} in {step.any_or_all} of the videos"
+    return f"keeps {step.keeps}" + ("" if step.is_about_samples else f" in {step.any_or_all} of the videos")
 
 
 def _moved(old: Plan, pairs: Sequence[Pair]) -> set[str]:

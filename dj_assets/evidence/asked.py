@@ -101,7 +101,8 @@ def _as_it_is(content: str, videos: Sequence[Video], roots: Sequence[Path], limi
 
 
 def _facts(store: Store, plan: Plan, content: str) -> Iterator[tuple[str, tuple[Fact, ...]]]:
-    for step in plan.steps if content else ():
+    on_videos = (step for step in plan.steps if not step.is_about_samples)
+    for step in on_videos if content else ():
         found = store.find_facts(step.operator.name, step.measure_id, [content])
         if content in found:
             yield step.key, found[content]

@@ -150,15 +150,15 @@ def _id(near: Near) -> str:
 
 
 def _deciding(place: int, step: Step, sample: Sample, verdict: Verdict, facts: Facts) -> Near | None:
-    """The number that decides whether a sample passes a step, and the end of a range it is nearest to.
+    """The number of a video that decides whether a sample passes a step, and the end of a range it is nearest to.
 
     Of a video, that of the range it passes least or fails most; of several videos, the best for `any`, the worst for
-    `all`. None where nothing is decided, or no bound is set.
+    `all`. None where nothing is decided, no bound is set, or no video decides: of a record there is nothing to see.
     """
-    passes = step_passes(step, sample, facts)
+    passes = None if step.is_about_samples else step_passes(step, sample, facts)
     if passes is None:
         return None
-    ends = [_worst_end(step, sample, video, facts) for video in sample.videos if video.field == step.video_key]
+    ends = [_worst_end(step, sample, video, facts) for video in step.videos(sample)]
     known = [end for end in ends if end is not None]
     if not known:
         return None
@@ -260,7 +260,7 @@ def _lot(seed: int, sample_id: str) -> bytes:
 def _undecided_cell(plan: Plan, sample: Sample, verdict: Verdict, tables: Tables) -> Cell:
     """The first video that has no number for the verdict's reason, and the step that asked for it."""
     step = next((step for step in plan.steps if step.key == verdict.step), None)
-    if step is None:
+    if step is None or step.is_about_samples:
         broken = next((video for video in sample.videos if video.status != "ok"), None)
         return Cell(sample, verdict, broken or next(iter(sample.videos), None))
     at_fault = {
@@ -269,7 +269,7 @@ def _undecided_cell(plan: Plan, sample: Sample, verdict: Verdict, tables: Tables
         if (row.sample_id, row.field, row.fact.status) == (sample.sample_id, step.video_key, verdict.status)
         and verdict.stat in ("", row.fact.stat)
     }
-    videos = [video for video in sample.videos if video.field == step.video_key]
+    videos = step.videos(sample)
     found = next((video for video in videos if video.position in at_fault), None)
     return Cell(sample, verdict, found or next(iter(videos), None), step)
 
@@ -296,8 +296,7 @@ def _cause(step: Step, sample: Sample, verdict: Verdict, facts: Facts) -> tuple[
     """
     outside = [
         (video, fact)
-        for video in sample.videos
-        if video.field == step.video_key
+        for video in step.videos(sample)
         for range_ in step.ranges
         if verdict.stat in ("", range_.stat)
         and (fact := facts.get((sample.sample_id, video.field, video.position, range_.stat))) is not None

@@ -15,9 +15,9 @@ from pydantic import BaseModel, ConfigDict
 
 from dj_assets.frames import FramePlan, VideoInfo, Windows
 
-Compute = Literal["header", "cpu", "gpu"]
-"""`header`: packet facts only. `cpu`: decoded frames, and at most a model so small that each worker has one of its own.
-`gpu`: a model, on the CPU where there is no GPU."""
+Compute = Literal["record", "header", "cpu", "gpu"]
+"""`record`: the sample's record, no video. `header`: packet facts only. `cpu`: decoded frames, and at most a model so
+small that each worker has one of its own. `gpu`: a model, on the CPU where there is no GPU."""
 
 Device = Literal["cpu", "cuda"]
 
@@ -55,13 +55,26 @@ class Params(BaseModel):
 
 @dataclass(frozen=True)
 class Stat:
-    """One number per video, under Data-Juicer's name, with its unit and the range that it can have."""
+    """One number per video (of `record` operators: per sample), under Data-Juicer's name, with its unit and the range
+    that it can have. is_flag: 1 for yes and 0 for no; it has no bounds, and yes is what passes."""
 
     name: str
     unit: str
     low: float = 0.0
     high: float = float("inf")
     is_integer: bool = False
+    is_flag: bool = False
+
+    def plain(self, value: float | None) -> float | int | bool | None:
+        """A number of it as JSON holds it; what is not finite was not measured."""
+        if value is None or value - value != 0:
+            return None
+        return bool(value) if self.is_flag else int(value) if self.is_integer else value
+
+
+def flag(name: str, unit: str = "1 for yes, 0 for no") -> Stat:
+    """A stat that is yes or no."""
+    return Stat(name, unit, high=1.0, is_integer=True, is_flag=True)
 
 
 def number(value: Any) -> float:
@@ -133,12 +146,28 @@ def no_model(params: Any, device: Device) -> None:
     """`load` of an operator that needs no model."""
 
 
+def no_fields(params: Any) -> Sequence[str]:
+    """`fields` of an operator that names none."""
+    return ()
+
+
+def no_name(params: Any) -> str:
+    """`named` of an operator whose stat has one name."""
+    return ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Operator:
-    """A filter. Give `read` (header operators) or `plan` and `score` (operators on frames).
+    """A filter. Give `judge` (operators on records), `read` (header operators) or `plan` and `score` (on frames).
 
     summary: one line for people; it names the unit.
     version: raised when the numbers change, with the reason in the changelog.
+    judge(record, params): one number per stat, in the order of `stats`, of a sample's record, which must not be
+        written to. Pure and quick: no worker stands around it. Raises `NoValue` where the record has nothing to judge.
+        A param `text_key` is the recipe's own unless the step sets it.
+    fields(params): dotted names of the record's fields that `judge` reads, where they follow the params.
+    shown(record, params): what Data-Juicer writes into `__dj__stats__` instead of the number; of one stat.
+    named(params): the stat's name there, where it follows the params; empty for that of `stats`.
     read(info, params): one number per stat, in the order of `stats`.
     plan(info, params): the frames wanted. Raises `TooShort` where there are too few.
     load(params, device): the model, once per worker process; heavy imports belong here.
@@ -163,6 +192,10 @@ class Operator:
     params: type[Params]
     stats: tuple[Stat, ...]
     bounds: tuple[Bound, ...]
+    judge: Callable[[Mapping[str, Any], Any], Sequence[float]] | None = None
+    fields: Callable[[Any], Sequence[str]] = no_fields
+    shown: Callable[[Mapping[str, Any], Any], Any] | None = None
+    named: Callable[[Any], str] = no_name
     read: Callable[[VideoInfo, Any], Sequence[float]] | None = None
     plan: Callable[[VideoInfo, Any], FramePlan] | None = None
     load: Callable[[Any, Device], Any] = no_model
@@ -180,10 +213,14 @@ class Operator:
 
     def __post_init__(self) -> None:
         frames = self.plan is not None and self.score is not None
-        if (self.read is not None) == frames:
-            raise TypeError(f"{self.name}: give either read, or plan and score")
+        if [self.judge is not None, self.read is not None, frames].count(True) != 1:
+            raise TypeError(f"{self.name}: give either judge, or read, or plan and score")
         if (self.compute == "header") != (self.read is not None):
             raise TypeError(f"{self.name}: compute is 'header' exactly when read is given")
+        if (self.compute == "record") != (self.judge is not None):
+            raise TypeError(f"{self.name}: compute is 'record' exactly when judge is given")
+        if self.shown is not None and len(self.stats) != 1:
+            raise TypeError(f"{self.name}: shown stands for the number of one stat")
         if self.also_on and (self.compute != "cpu" or "cpu" in self.also_on):
             raise TypeError(f"{self.name}: also_on names other devices of an operator whose compute is 'cpu'")
         if frames and len(self.stats) != 1:
@@ -192,6 +229,13 @@ class Operator:
         for bound in self.bounds:
             if bound.stat not in names:
                 raise TypeError(f"{self.name}: bound {bound.option} names no stat of it: {bound.stat}")
+            if any(stat.is_flag for stat in self.stats if stat.name == bound.stat):
+                raise TypeError(f"{self.name}: bound {bound.option} is on {bound.stat}, which is yes or no")
+
+    @property
+    def is_about_samples(self) -> bool:
+        """Whether its subject is the sample itself instead of each of its videos."""
+        return self.judge is not None
 
     @property
     def option_names(self) -> tuple[str, ...]:

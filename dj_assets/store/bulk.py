@@ -22,9 +22,14 @@ SAMPLE_ORDER = "ORDER BY shard, line_number, sample_id"
 NUMBER_COLUMNS = ("content_hash", "stat", "value", "status", "reason")
 
 
-def samples(root: Path, recipe: str) -> pa.Table:
-    """`SAMPLE_COLUMNS` of every sample of a recipe, by shard and line; of no rows where none was materialized."""
-    columns = ", ".join(f'"{name}"' for name in SAMPLE_COLUMNS)
+def sample_columns(*, with_records: bool) -> list[str]:
+    """`SAMPLE_COLUMNS`, and `record`, the users' records as lossless JSON, which take most of the memory."""
+    return [*SAMPLE_COLUMNS, *(["record"] if with_records else [])]
+
+
+def samples(root: Path, recipe: str, *, with_records: bool = False) -> pa.Table:
+    """`sample_columns` of every sample of a recipe, by shard and line; of no rows where none was materialized."""
+    columns = ", ".join(f'"{name}"' for name in sample_columns(with_records=with_records))
     return _ask(root, f"SELECT {columns} FROM ({_samples_sql(root, recipe)}) {SAMPLE_ORDER}")
 
 

@@ -79,6 +79,10 @@ def read_bounds(text: str) -> dict[str, Bounds]:
     }
 
 
+_VIDEO_CONTENT = "CASE WHEN field <> '' THEN content_hash END AS content_hash"
+"""Of rows about samples themselves there is no video to count."""
+
+
 def _limit(text: str) -> float | None:
     """A limit as a number; None where it is none, or one of Data-Juicer's words for "no limit"."""
     try:
@@ -93,7 +97,8 @@ def _limit(text: str) -> float | None:
 
 @dataclass(frozen=True)
 class Number:
-    """What one step's table says of one video: its number, and how far that is from the step's bounds.
+    """What one step's table says of one video, or of the sample itself (`field` and `path` are empty then): its number,
+    and how far that is from the step's bounds.
 
     bound, margin: empty and None where the bounds of these verdicts are not known (see `Decision.bounds_from`).
     """
@@ -573,7 +578,7 @@ class _Asking:
         # A step's key begins with its operator's name, and other tables need not be opened.
         stats = self.select("stats", [f"tables/*/stats/{files.part(operator, what='operator')}*/*.parquet"])
         self._keep_resting(
-            f"SELECT recipe, shard, sample_id, content_hash, measure_id FROM {stats} "
+            f"SELECT recipe, shard, sample_id, {_VIDEO_CONTENT}, measure_id FROM {stats} "
             "WHERE measure_id IN (SELECT unnest(?)) AND content_hash <> '' AND status <> 'skipped'",
             [list(measure_ids)],
         )
@@ -614,7 +619,7 @@ class _Asking:
         verdicts = self.select("verdicts", [f"tables/{recipe}/verdicts/*.parquet"])
         outcomes = ["kept", "undecided"] if export["keeps_undecided"] else ["kept"]
         self._keep_resting(
-            f"SELECT recipe, shard, sample_id, content_hash, measure_id FROM {stats} s "
+            f"SELECT recipe, shard, sample_id, {_VIDEO_CONTENT}, measure_id FROM {stats} s "
             f"SEMI JOIN (SELECT shard, sample_id FROM {verdicts} "
             "WHERE outcome IN (SELECT unnest(?)) AND shard IN (SELECT unnest(?))) v USING (shard, sample_id)",
             [outcomes, shards],

@@ -35,7 +35,8 @@ class Fact:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a stats table: a video of a sample, and a fact about it.
+    """One line of a stats table: a subject, and a fact about it. It is a video of a sample, or the sample itself, whose
+    field and path are empty.
 
     reused: whether the number was found in the store instead of being measured for this materialization.
     """

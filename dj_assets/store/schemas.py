@@ -119,7 +119,12 @@ _PLACE = (
     Column(2, "shard", "text", "partition key"),
 )
 _FACT = (
-    Column(21, "content_hash", "text", "BLAKE2b-128 of the file's bytes, hex; empty where the file was not read"),
+    Column(
+        21,
+        "content_hash",
+        "text",
+        "BLAKE2b-128 of the file's bytes, or of a record as JSON, hex; empty where the file was not read",
+    ),
     Column(22, "operator", "text", "operator that measured"),
     Column(23, "measure_id", "text", "operator, version, params and, where it moves the number, device"),
     Column(24, "stat", "text", "Data-Juicer's name of the number"),
@@ -161,14 +166,14 @@ FACTS = Table(
 
 STATS = Table(
     "stats",
-    "One line per video of a sample, step and stat: rows out = videos in.",
+    "One line per video of a sample, step and stat: rows out = videos in. Of steps on records one per sample and stat.",
     (
         *_PLACE,
         Column(41, "step", "text", "step of the recipe"),
         Column(42, "sample_id", "text", "sample that lists the video"),
-        Column(43, "field", "text", "manifest field that lists it"),
+        Column(43, "field", "text", "manifest field that lists it; empty where the row is about the sample itself"),
         Column(44, "position", "whole", "index in that field", 0),
-        Column(45, "path", "text", "absolute path"),
+        Column(45, "path", "text", "absolute path; empty of a sample itself"),
         *_FACT,
         Column(46, "reused", "flag", "whether the number was found in the store", False),
     ),

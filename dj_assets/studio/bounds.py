@@ -158,12 +158,15 @@ def check_state(plan: Plan, state: State) -> None:
 
 
 def ranges_under(step: Step, bounds: StepBounds) -> tuple[StatRange, ...]:
-    """The step's ranges with these bounds."""
+    """The step's ranges with these bounds; those of stats that have none, yes or no say, as they are."""
     by_stat: dict[tuple[str, str], float | None] = {
         (bound.stat, bound.side): bounds.bounds[bound.option] for bound in step.operator.bounds
     }
     found = []
     for range_ in step.ranges:
+        if not {(range_.stat, "min"), (range_.stat, "max")} & by_stat.keys():
+            found.append(range_)
+            continue
         low, high = by_stat.get((range_.stat, "min")), by_stat.get((range_.stat, "max"))
         found.append(
             replace(

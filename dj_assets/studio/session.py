@@ -137,11 +137,13 @@ class Session:
             "key": step.key,
             "number": step.number,
             "summary": step.operator.summary,
+            "of": "samples" if step.is_about_samples else "videos",
             "draws": step.operator.draw is not None,
             "is_reversed": any(range_.is_reversed for range_ in step.ranges),
             "panels": [
                 {
                     "stat": stat.name,
+                    "name": step.stat_names[line],
                     "unit": stat.unit,
                     "is_integer": stat.is_integer,
                     "axis": asdict(self.axes[step.key, stat.name]),
@@ -376,17 +378,23 @@ class Session:
             at = first + int(np.argmax((one.statuses[:, first:last] != OK).any(axis=0)))
         else:
             at = first + int(np.nanargmin(np.abs(one.values[one.stat(stat), first:last] - value)))
-        video = self.columns.videos[int(one.rows[at])].as_py()
         status = STATUS_NAMES[int(one.statuses[:, at].max())]
+        place = self.columns.first_video(number) if one.step.is_about_samples else int(one.rows[at])
+        if place is None:
+            return {"number": number, "sample_id": self.columns.sample_id(number), "video": None, "name": "",
+                    "value": value, "status": status, "reason": one.reasons.get(at, ""), "label": None}  # fmt: skip
+        video = self.columns.videos[place].as_py()
         mark = marks.get(video["content_hash"])
         return {
             "number": number,
             "sample_id": self.columns.sample_id(number),
-            "video": int(one.rows[at]),
+            "video": place,
             "name": video["given"],
             "value": value,
             "status": status,
-            "reason": video["reason"] or self._reason(one.step, video["content_hash"], status),
+            "reason": one.reasons.get(at, "")
+            if one.step.is_about_samples
+            else video["reason"] or self._reason(one.step, video["content_hash"], status),
             "label": None if mark is None else ("keep" if mark.keep else "drop"),
         }
 
@@ -420,7 +428,7 @@ class Session:
                     "previews": step.operator.preview_panels > 0,
                     "videos": [
                         {
-                            "video": int(one.rows[at]),
+                            "video": None if step.is_about_samples else int(one.rows[at]),
                             "values": {
                                 stat.name: None if np.isnan(one.values[line, at]) else float(one.values[line, at])
                                 for line, stat in enumerate(step.operator.stats)
@@ -444,6 +452,12 @@ class Session:
                 for at, v in videos
             ],
         }
+
+    def _shown_for(self, one: StepColumns) -> list[int | None]:
+        """The video that stands for each subject of a step: itself, or a sample's first, which is what people mark."""
+        if one.step.is_about_samples:
+            return [self.columns.first_video(number) for number in range(self.columns.num_samples)]
+        return one.rows.tolist()
 
     def _sample(self, number: int) -> Sample:
         if not 0 <= number < self.columns.num_samples:
@@ -540,7 +554,7 @@ class Session:
         import pyarrow.compute as pc
 
         one = self.columns.steps[step.key]
-        hashes = self.columns.videos.field("content_hash").take(pa.array(one.rows))
+        hashes = self.columns.videos.field("content_hash").take(pa.array(self._shown_for(one)))
         values = one.values[one.stat(bound.stat)]
         others = np.zeros(len(values), dtype=np.uint8)
         for range_ in ranges_under(step, _without(bounds, bound)):

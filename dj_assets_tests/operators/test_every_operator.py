@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,14 +15,15 @@ import pytest
 from dj_assets import operators
 from dj_assets.errors import MediaError, UnknownOperator
 from dj_assets.frames import Size, VideoInfo, Windows
-from dj_assets.operators._contract import Bound, Device, NoParams, Operator, Params, Scores, Stat, View
+from dj_assets.operators._contract import Bound, Device, NoParams, Operator, Params, Scores, Stat, View, flag
 from dj_assets.video_run import measure_task
 from dj_assets_tests import videos
 from dj_assets_tests.operators.tasks import measure, spec, task
 
 NAMES = operators.names()
 ON_FRAMES = [name for name in NAMES if operators.get(name).plan is not None]
-LIGHT = [name for name in NAMES if operators.get(name).compute != "gpu"]
+ON_RECORDS = [name for name in NAMES if operators.get(name).compute == "record"]
+LIGHT = [name for name in NAMES if operators.get(name).compute in ("header", "cpu")]
 
 
 SMALL = Size(36, 64)
@@ -40,7 +42,9 @@ def test_is_a_full_declaration(name: str) -> None:
     assert operator.name == name
     assert operator.summary and operator.version >= 1
     assert operator.stats and all(stat.unit for stat in operator.stats)
-    assert operator.bounds and all(bound.help for bound in operator.bounds)
+    has_bounds = {bound.stat for bound in operator.bounds}
+    assert all(stat.is_flag or stat.name in has_bounds for stat in operator.stats)
+    assert all(bound.help for bound in operator.bounds)
     assert len(set(operator.option_names)) == len(operator.option_names)
 
 
@@ -57,6 +61,25 @@ def test_params_survive_json_and_spelling_out_defaults_is_the_same_measure(name:
     assert again == params
     spelled_out = operator.params(**json.loads(params.model_dump_json()))
     assert operator.measure_id(spelled_out, "cpu") == operator.measure_id(params, "cpu")
+
+
+@pytest.mark.parametrize("name", ON_RECORDS)
+@pytest.mark.parametrize(
+    "record",
+    [{}, {"text": None}, {"text": "a <__dj__video>"}, {"text": [], "__dj__stats__": 3, "__dj__suffix__": 1}],
+    ids=str,
+)
+def test_judges_give_a_number_per_stat_or_no_value_and_leave_the_record_alone(name: str, record: dict) -> None:
+    operator = operators.get(name)
+    before = copy.deepcopy(record)
+    try:
+        values = operator.judge(record, operator.params())  # type: ignore[misc]
+    except MediaError as error:
+        assert error.status == "no_value" and error.given and error.allowed and error.try_
+    else:
+        assert len(values) == len(operator.stats)
+        assert all(stat.low <= value <= stat.high for stat, value in zip(operator.stats, values, strict=True))
+    assert record == before
 
 
 @pytest.mark.parametrize("name", ON_FRAMES)
@@ -171,6 +194,9 @@ def test_a_file_whose_declaration_has_another_name_is_told(operator_package: Pat
         ("bound on a stat it has not", {"bounds": (Bound("min_x", "x", "min", 0.0),)}),
         ("header that scores", {"compute": "cpu"}),
         ("header on a GPU", {"also_on": ("cuda",)}),
+        ("two ways of looking", {"judge": lambda record, params: (1.0,)}),
+        ("record that reads packets", {"compute": "record"}),
+        ("a bound on yes or no", {"stats": (flag("video_x"),), "bounds": (Bound("min_x", "video_x", "min", 0.0),)}),
     ],
 )
 def test_a_declaration_that_cannot_work_is_refused(fault: str, change: dict) -> None:

@@ -85,9 +85,9 @@ class Panel {
     const missing = Object.entries(panel.undecided).map(([status, count]) => `${whole(count)} ${status}`).join(", ");
     this.element = make("section", { class: "panel", "data-step": step.key, "data-stat": panel.stat },
       make("div", { class: "head" },
-        make("h2", { text: `${step.number} · ${panel.stat}` }), make("span", { class: "faint mono", text: step.key }), this.said),
+        make("h2", { text: `${step.number} · ${panel.name}` }), make("span", { class: "faint mono", text: step.key }), this.said),
       this.plot, this.controls,
-      make("div", { class: "faint", text: `${whole(panel.measured)} of ${whole(panel.videos)} videos measured, in ${panel.unit}`
+      make("div", { class: "faint", text: `${whole(panel.measured)} of ${whole(panel.videos)} ${step.of} measured, in ${panel.unit}`
         + (missing ? `; without a number: ${missing}` : "") + (step.is_reversed ? "; reversed_range: what lies outside is kept" : "") }));
     for (const bound of panel.bounds) this.addBound(bound);
     if (panel.bounds.length) this.addRules();
@@ -122,7 +122,7 @@ class Panel {
       return element;
     };
     this.rules = {
-      any_or_all: select("any_or_all", [["any", "any video"], ["all", "all videos"]]),
+      ...(this.step.of === "videos" ? { any_or_all: select("any_or_all", [["any", "any video"], ["all", "all videos"]]) } : {}),
       min_closed_interval: select("min_closed_interval", [["true", "≥ min"], ["false", "> min"]]),
       max_closed_interval: select("max_closed_interval", [["true", "≤ max"], ["false", "< max"]]),
     };
@@ -219,7 +219,7 @@ class Panel {
     const centres = Array.from({ length: bins }, (_, bin) => low + (bin + 0.5) * width);
     const edges = Array.from({ length: bins + 1 }, (_, bin) => low + bin * width);
     const bars = (y, colour, name) => ({ type: "bar", x: centres, y, width, marker: { color: colour }, name,
-      hovertemplate: "%{x:.4g}: %{y:,} videos<extra>" + name + "</extra>" });
+      hovertemplate: `%{x:.4g}: %{y:,} ${this.step.of}<extra>` + name + "</extra>" });
     const traces = [bars(found.all, COLOURS.all, "all"), bars(found.survivors, COLOURS.survivors, "pass every other step")];
     for (const [side, counts] of Object.entries(found.curves)) {
       traces.push({ type: "scatter", mode: "lines", x: edges, y: counts.map((count) => (samples ? (100 * count) / samples : 0)), yaxis: "y2",
