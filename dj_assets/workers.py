@@ -192,8 +192,8 @@ def keep_freed_memory(*, beside_model: bool) -> None:
     """Have glibc keep what is freed for the next picture. It would give large pieces back to the kernel and get them
     again zeroed, page by page: 15 % of the time of a flow at 720p, 10 % of a text detector's.
 
-    beside_model: keep no piece of more than 64 MB, which a text detector's layers have at 360 lines. They are of all sizes,
-    and pieces that fit none of the next ones lie idle: 2.3 GB more at 1440 lines.
+    beside_model: keep no piece of more than 64 MB, which a text detector's layers have at 360 lines. They are of all
+    sizes, and pieces that fit none of the next ones lie idle: 2.3 GB more at 1440 lines.
     """
     mallopt = getattr(_c_library(), "mallopt", None)  # absent from other C libraries
     if mallopt is not None:
