@@ -63,6 +63,7 @@ def _print_options(out: Console, operator: Any) -> None:
     options = [
         *_param_rows(operator),
         *(_bound_row(operator, bound) for bound in getattr(operator, "bounds", ())),
+        *(_engine_rows(operator) if operator.kind == "mapper" else ()),
         *((name, "", "nothing", reason) for name, reason in operator.ignored.items()),
         *((name, "Data-Juicer's", "no other value is taken", remedy) for name, remedy in operator.refused.items()),
     ]
@@ -70,11 +71,15 @@ def _print_options(out: Console, operator: Any) -> None:
 
 
 def _param_rows(operator: Any) -> Iterator[tuple[str, ...]]:
+    """Options of what it measures, and of what it does with that."""
+    measure = getattr(operator, "measure", None)
     moves = {"filter": "the number", "mapper": "what is made"}.get(operator.kind, "the choice")
-    for name, info in operator.params.model_fields.items():
-        default = info.get_default(call_default_factory=True)
-        shown = "required" if info.is_required() else json.dumps(default, ensure_ascii=False, default=str)
-        yield name, shown, moves, info.description or ""
+    parts = [(measure, "the number")] if measure is not None else []
+    for part, what in [*parts, (operator, moves)]:
+        for name, info in part.params.model_fields.items():
+            default = info.get_default(call_default_factory=True)
+            shown = "required" if info.is_required() else json.dumps(default, ensure_ascii=False, default=str)
+            yield name, shown, what, info.description or ""
 
 
 def _bound_row(operator: Operator, bound: Bound) -> tuple[str, ...]:
@@ -82,6 +87,20 @@ def _bound_row(operator: Operator, bound: Bound) -> tuple[str, ...]:
     least = "least" if bound.side == "min" else "most"
     default = "no limit" if abs(bound.default) >= NO_LIMIT else f"{bound.default:g}"
     return bound.option, default, "the verdict", f"{bound.stat} at {least}: {bound.help or unit}"
+
+
+def _engine_rows(mapper: Any) -> Iterator[tuple[str, ...]]:
+    """Options of a mapper that change none of its products."""
+    known = {
+        mapper.keeps_original: ("true", "true: the sample itself stays, before what is made of it"),
+        mapper.frames_option: ("video_frames", "manifest field of the pictures"),
+        mapper.folder_option: ("null", "folder of what is made; null: beside each video"),
+        "clip_per_sample": ("false", "true: each piece is a sample of its own"),
+    }
+    for name in mapper.engine_options:
+        yield name, known[name][0], "where it goes", known[name][1]
+    for old, new in mapper.aliases.items():
+        yield old, "", "what is made", f"older name of {new}"
 
 
 def _print_refused(out: Console) -> None:

@@ -35,7 +35,7 @@ _AFTERWARDS = "dj-process over the exported dataset, which Data-Juicer reads as 
 _SOUND = "sound is not decoded here"
 _SOUND_FILES = "it reads the sound files of the field audios, and only videos are opened here"
 _IS_LOCAL = "only local files are read and written"
-_GEOMETRY = "an export has no place for the geometry that it finds"
+_GEOMETRY = "it finds arrays of geometry, for which neither stats nor exports have a place here"
 _FROM_REFUSED = "it works on what other refused mappers write"
 _HANDS = "the hand model MANO is given only to those who register for its licence"
 _REMOTE_CODE = "its model runs code from a hub's repository (trust_remote_code)"
@@ -139,7 +139,7 @@ KNOWN: Mapping[str, Known] = {
     "video_active_speaker_detect_mapper": Known("who speaks", f"{_SOUND}, and {_FROM_REFUSED}", _AFTERWARDS),
     "video_human_tracks_extraction_mapper": Known(
         "where people and faces are",
-        reason="its detectors (S3FD, YOLOv8) come as files that a user copies into a folder, not as packages",
+        reason="its detectors (S3FD, YOLOv8) are no packages but repositories that are cloned and changed at run time",
         instead="video_face_ratio_filter to keep videos with faces; for tracks, " + _AFTERWARDS,
     ),
     "video_human_tracks_face_demographic_mapper": Known("age and gender of faces", _FROM_REFUSED, _AFTERWARDS),
@@ -150,7 +150,9 @@ KNOWN: Mapping[str, Known] = {
         _AFTERWARDS,
     ),
     "video_camera_calibration_deepcalib_mapper": Known("camera parameters by DeepCalib", _GEOMETRY, _AFTERWARDS),
-    "video_camera_calibration_droidcalib_mapper": Known("camera parameters by DroidCalib", _GEOMETRY, _AFTERWARDS),
+    "video_camera_calibration_droidcalib_mapper": Known(
+        "camera parameters by DroidCalib", f"DroidCalib is cloned at run time, and {_GEOMETRY}", _AFTERWARDS
+    ),
     "video_camera_calibration_moge_mapper": Known("camera parameters and depth by MoGe", _GEOMETRY, _AFTERWARDS),
     "video_camera_pose_megasam_mapper": Known(
         "camera poses by MegaSaM", f"MegaSaM is cloned and compiled at run time, and {_GEOMETRY}", _AFTERWARDS
