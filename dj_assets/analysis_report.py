@@ -324,8 +324,8 @@ def _pictures(analysis: Analysis, columns: Columns) -> Iterator[tuple[str, bytes
 
 def picture_name(stat: str, kind: str) -> str:
     """`<stat>-hist.png`; of a name that no file can have, as a field may have any, what can be kept, and a digest."""
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", stat)[:100].strip(".-")
-    if plain != stat:
+    plain = re.sub(r"\.{2,}|[^A-Za-z0-9._-]+", "-", stat)[:100].strip(".-")
+    if plain != stat or not plain:
         digest = hashlib.blake2b(stat.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
         plain = f"{plain}-{digest}" if plain else digest
     return f"{file_name(plain, what='stat')}-{kind}.png"

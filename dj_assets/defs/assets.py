@@ -223,7 +223,7 @@ class _ShardWork:
         if provenance.code_version != step.measure_id:
             raise self._outdated(asset, f"was measured as {provenance.code_version}, not {step.measure_id}")
         if checks.measured_other_videos(step, samples, rows):
-            raise self._outdated(asset, "was measured on other videos")
+            raise self._outdated(asset, f"was measured on other {'records' if step.is_about_samples else 'videos'}")
         if outside := checks.outside_range(step, rows):
             # The check has blocked its own run; this keeps the table out of every other one.
             raise self._outdated(asset, f"has {len(outside)} numbers that cannot be, {outside[0]} the first")
