@@ -20,6 +20,7 @@ import numpy as np
 from benchmarks.media import FOLDER, ROOT, encode, pieces, real_clips
 from dj_assets import operators
 from dj_assets.operators import video_motion_dis_filter as dis
+from dj_assets.operators._sampled import small_size
 from dj_assets.video.safe_open import MediaLimits
 from dj_assets.workers import Measured, MeasureSpec, Task, measure_task
 
@@ -211,7 +212,7 @@ def _grey_frames(clip: Path) -> tuple[np.ndarray, list[np.ndarray]]:
 
     with av.open(str(clip)) as container:
         stream = container.streams.video[0]
-        look = Look("gray8", dis.compared_size(Size(stream.height, stream.width)))
+        look = Look("gray8", small_size(Size(stream.height, stream.width)))
         frames = [(frame.time, picture(frame, look)) for frame in container.decode(stream)]
     return np.array([time for time, _ in frames]) - frames[0][0], [grey for _, grey in frames]
 

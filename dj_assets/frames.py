@@ -45,6 +45,8 @@ class VideoInfo:
     duration_seconds: from the first frame's start to the last frame's end.
     rotation_degrees: counter-clockwise turn that a player applies (0, 90, 180, 270).
     size: coded picture as FFmpeg exposes it, before rotation.
+    packet_bytes: of the packets whose pictures are shown. audio_seconds: of the video's time in which there are audio
+        packets, of the stream that has most; 0 without audio. None, both, where the packets were not read.
     """
 
     size: Size
@@ -59,6 +61,8 @@ class VideoInfo:
     container: str = ""
     pixel_format: str = ""
     has_audio: bool = False
+    packet_bytes: int | None = None
+    audio_seconds: float | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pts_seconds", _frozen(self.pts_seconds, np.float64, "pts_seconds", 1))

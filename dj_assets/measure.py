@@ -356,7 +356,7 @@ class _Run:
                     measure_id=measured.measure_id,
                     stat=stat.name,
                     value=value,
-                    window_values=measured.window_values if len(values) == 1 else (),
+                    window_values=measured.of_stat(index),
                     window_details=measured.window_details,
                     status=measured.status,
                     reason=measured.reason,
@@ -364,7 +364,7 @@ class _Run:
                     device=step.device,
                     measured_at=now,
                 )
-                for stat, value in zip(step.operator.stats, values, strict=True)
+                for index, (stat, value) in enumerate(zip(step.operator.stats, values, strict=True))
             )
             self.facts[(measured.measure_id, content_hash)] = facts
             self._unstaged.extend(facts)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from dj_assets import operators
 from dj_assets.errors import DjAssetsError, MediaError, Status, TooLarge, Unreadable
@@ -55,6 +56,7 @@ class Task:
 class Measured:
     """What one measure found in one video. values: one per stat of the operator, empty when not measured.
 
+    window_values: those of the first stat, then those of the next, as `of_stat` gives them.
     bug: traceback of an error that is nobody's data but a fault in an operator; then nothing is stored.
     """
 
@@ -66,6 +68,11 @@ class Measured:
     reason: str = ""
     cost_seconds: float = 0.0
     bug: str = ""
+
+    def of_stat(self, index: int) -> tuple[float, ...]:
+        """The window values of one stat, by its place among the operator's."""
+        count = len(self.window_values) // max(1, len(self.values))
+        return self.window_values[index * count : (index + 1) * count]
 
 
 @dataclass(frozen=True)
@@ -218,8 +225,9 @@ class VideoRun:
         values = self.guarded(spec, lambda: tuple(float(v) for v in operator.read(info, params)))  # type: ignore[misc]
         if values is not None:
             cost = self.decode_seconds / len(self.task.specs) + time.perf_counter() - started
+            window_values = values if len(values) == 1 else ()
             self.done[spec.measure_id] = Measured(
-                spec.measure_id, values=values, window_values=values, cost_seconds=cost
+                spec.measure_id, values=values, window_values=window_values, cost_seconds=cost
             )
 
     def _measure_frames(self, specs: Sequence[MeasureSpec], video: OpenVideo, scan: Scan) -> None:
@@ -295,14 +303,16 @@ class VideoRun:
 
     def _reduce(self, spec: MeasureSpec, scores: Sequence[Scores], sharers: int) -> None:
         operator, _ = resolve(spec)
-        values = np.concatenate([score.values for score in scores]) if scores else np.zeros(0)
+        by_stat = by_stat_of(scores, len(operator.stats))
         details = tuple(detail for score in scores for detail in score.details)
-        value = self.guarded(spec, lambda: _finite(operator.reduce(values), operator.name))
-        if value is not None:
+        values = self.guarded(
+            spec, lambda: tuple(_finite(operator.reduce(values), operator.name) for values in by_stat)
+        )
+        if values is not None:
             self.done[spec.measure_id] = Measured(
                 spec.measure_id,
-                values=(value,),
-                window_values=tuple(float(window) for window in values),
+                values=values,
+                window_values=tuple(by_stat.ravel().tolist()),
                 window_details=details,
                 cost_seconds=self.decode_seconds / sharers + self.score_seconds.get(spec.measure_id, 0.0),
             )
@@ -334,6 +344,13 @@ def probe_record(info: VideoInfo) -> dict[str, Any]:
         "pixel_format": info.pixel_format,
         "has_audio": info.has_audio,
     }
+
+
+def by_stat_of(scores: Sequence[Scores], num_stats: int) -> npt.NDArray[np.float64]:
+    """float64 [S, N]: the window values of each stat, over the batches of a video."""
+    if not scores:
+        return np.zeros((num_stats, 0))
+    return np.concatenate([score.values.reshape(len(score.values), num_stats) for score in scores]).T
 
 
 def _finite(value: float, operator: str) -> float:

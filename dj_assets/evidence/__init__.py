@@ -103,9 +103,10 @@ def sheet(
         value=fact.value,
         window_values=fact.window_values,
         window_details=fact.window_details,
-        unit=next((stat.unit for stat in step.operator.stats if stat.name == fact.stat), ""),
+        unit=step.operator.stats[_place(step, fact)].unit,
         ranges=tuple(range_ for range_ in step.ranges if range_.stat == fact.stat),
         outcome=outcome,
+        stat=_place(step, fact),
     )
     return _call(worker.draw_sheet, _task(video, [step], roots, limits), shown, limits=limits)
 
@@ -162,12 +163,20 @@ def _drawn_cell(cell: Cell, roots: Sequence[Path], limits: Limits) -> DrawnCell:
         return DrawnCell(lines, None, "the sample has no video")
     if video.status != "ok":
         return DrawnCell(lines, None, f"{video.status}: {video.reason}")
-    shown = Shown("", window_values=fact.window_values, window_details=fact.window_details) if fact else Shown("")
-    steps = [cell.step] if cell.step is not None and fact is not None else []
+    shown, steps = Shown(""), []
+    if cell.step is not None and fact is not None:
+        place = _place(cell.step, fact)
+        shown = Shown("", window_values=fact.window_values, window_details=fact.window_details, stat=place)
+        steps = [cell.step]
     try:
         return DrawnCell(lines, _call(worker.draw_cell, _task(video, steps, roots, limits), shown, limits=limits))
     except MediaError as error:
         return DrawnCell(lines, None, f"no picture, {error.status}: {error.one_line()}")
+
+
+def _place(step: Step, fact: Fact) -> int:
+    """Of a fact's stat among those of its operator."""
+    return [stat.name for stat in step.operator.stats].index(fact.stat)
 
 
 def _outcome_text(cell: Cell) -> str:

@@ -20,7 +20,7 @@ from dj_assets.operators._contract import Operator, Panel, Params, View, mean
 from dj_assets.plan import StatRange
 from dj_assets.plots import curve
 from dj_assets.store.probes import stream_line
-from dj_assets.video_run import Task, check_unchanged, probe_record, resolve
+from dj_assets.video_run import Task, by_stat_of, check_unchanged, probe_record, resolve
 
 MAX_WINDOWS = 6
 """Windows on one sheet, evenly spaced over those that were scored."""
@@ -56,7 +56,8 @@ CELL_REASON_LINES = 7
 class Shown:
     """What a sheet says of one number. value: the stat. window_values, window_details: as stored, maybe empty.
 
-    unit: of the stat. outcome: colours the title; empty where there is no verdict.
+    stat: its place among the operator's stats. unit: of the stat. outcome: colours the title; empty where there is no
+    verdict.
     """
 
     title: str
@@ -66,6 +67,7 @@ class Shown:
     unit: str = ""
     ranges: tuple[StatRange, ...] = ()
     outcome: str = ""
+    stat: int = 0
 
 
 # --- a sheet
@@ -349,7 +351,8 @@ class _Opened:
         windows = Windows(view.seen[None], frames, self.info.pts_seconds[frames], plan.look)
         model = self.operator.load(self.params, "cpu")
         least = LEAST_SCORE[self.task.specs[0].device]
-        score = self.operator.score(windows, self.params, model).values[0]  # type: ignore[misc]  # it has a plan
+        scores = self.operator.score(windows, self.params, model)  # type: ignore[misc]  # it has a plan
+        score = by_stat_of([scores], len(self.operator.stats))[shown.stat, 0]
         return math.isclose(score, shown.window_values[number], rel_tol=SCORE_ROUNDING, abs_tol=least)
 
     def shape(self, plan: FramePlan) -> Size:

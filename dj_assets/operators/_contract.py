@@ -100,7 +100,10 @@ class Bound:
 
 
 class Scores(NamedTuple):
-    """values: float64 [N], one per window. details: JSON text per window (text boxes, say) or empty."""
+    """values: float64 [N], one per window, or [N, S] for an operator of S stats, in their order.
+
+    details: JSON text per window (text boxes, say) or empty.
+    """
 
     values: npt.NDArray[np.float64]
     details: tuple[str, ...] = ()
@@ -173,8 +176,8 @@ class Operator:
     load(params, device): the model, once per worker process; heavy imports belong here.
     also_on: devices that a `cpu` operator runs on as well, only where a recipe's `accelerator` names one: its number
         there is another measure, and the step belongs to the `gpu` pass.
-    score(windows, params, model): one value per window; must not write to `windows.data`.
-    reduce(values): the stat from its window values, float64 [N] -> float.
+    score(windows, params, model): one value per window and stat; must not write to `windows.data`.
+    reduce(values): the stat from its window values, float64 [N] -> float; of several stats each from its own.
     draw(views, params): optional evidence: the panels of each view, in order. Views come one by one as they are
         decoded, so keep of each only what its panels need; seeing all of them allows for one scale. Without it,
         evidence shows the frames as they are.
@@ -223,8 +226,6 @@ class Operator:
             raise TypeError(f"{self.name}: shown stands for the number of one stat")
         if self.also_on and (self.compute != "cpu" or "cpu" in self.also_on):
             raise TypeError(f"{self.name}: also_on names other devices of an operator whose compute is 'cpu'")
-        if frames and len(self.stats) != 1:
-            raise TypeError(f"{self.name}: an operator on frames has one stat")
         names = {stat.name for stat in self.stats}
         for bound in self.bounds:
             if bound.stat not in names:

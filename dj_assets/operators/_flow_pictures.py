@@ -35,12 +35,12 @@ def flow_panels(
         smaller = (cv2.resize(field, (width, height), interpolation=cv2.INTER_AREA) for field in (vectors, length))
         found.append((view.pictures[0], *smaller, float(np.mean(length))))
     full = _full_scale([length for _, _, length, _ in found], least_scale)
-    scale = Scale(_heat(np.arange(256, dtype=np.uint8)[None])[0], full, unit)
+    scale = Scale(heat(np.arange(256, dtype=np.uint8)[None])[0], full, unit)
     return [
         (
             Panel(frame, "first frame of the pair"),
             Panel(_with_wheel(_hues(vectors, full)), "flow: direction as in the wheel, brighter is further"),
-            Panel(_heat(_bytes(length / full)), f"length of flow, mean {mean:.4g} {unit}", scale),
+            Panel(heat(as_bytes(length / full)), f"length of flow, mean {mean:.4g} {unit}", scale),
         )
         for frame, vectors, length, mean in found
     ]
@@ -53,12 +53,12 @@ def _full_scale(lengths: Sequence[Floats], least_scale: float) -> float:
     return next(step * magnitude for step in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if step * magnitude >= most * (1 - 1e-6))
 
 
-def _bytes(share: Floats) -> Picture:
+def as_bytes(share: Floats) -> Picture:
     """0 to 1 as 0 to 255, cut at both ends."""
     return np.rint(np.clip(share, 0, 1) * 255).astype(np.uint8)
 
 
-def _heat(levels: Picture) -> Picture:
+def heat(levels: Picture) -> Picture:
     """Levels uint8 [h, w] as RGB, from black over red to light yellow."""
     import cv2
 
@@ -77,7 +77,7 @@ def _hues(vectors: Floats, full: float) -> Picture:
     )
     hue = (direction / 2).astype(np.uint8) % 180  # OpenCV's hue has half degrees
     return cv2.cvtColor(
-        np.stack([hue, np.full_like(hue, 255), _bytes(np.sqrt(length / full))], axis=2), cv2.COLOR_HSV2RGB
+        np.stack([hue, np.full_like(hue, 255), as_bytes(np.sqrt(length / full))], axis=2), cv2.COLOR_HSV2RGB
     )
 
 

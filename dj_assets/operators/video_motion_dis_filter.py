@@ -21,9 +21,10 @@ import numpy.typing as npt
 from pydantic import Field
 
 from dj_assets.errors import TooShort
-from dj_assets.frames import SAME_INSTANT_SECONDS, FramePlan, Look, Size, VideoInfo, Windows
+from dj_assets.frames import SAME_INSTANT_SECONDS, FramePlan, VideoInfo, Windows
 from dj_assets.operators._contract import MAX_FLOAT, Bound, Operator, Panel, Params, Scores, Stat, View
 from dj_assets.operators._flow_pictures import flow_panels
+from dj_assets.operators._sampled import small_grey, spread_instants
 
 PAIR_SECONDS = 1 / 12
 """Wanted time between the two frames of a pair: 2 frames at 24, 25 and 30 fps, 4 at 50, 5 at 60, 1 up to 15."""
@@ -31,15 +32,6 @@ PAIR_SECONDS = 1 / 12
 LEAST_SECONDS = 1 / 240
 """Between two frames; nearer ones are counted as that far apart, since no camera is faster and times gone wrong are
 often a millisecond apart, by which noise would be divided."""
-
-SHORT_SIDE_PX = 256
-"""Of every picture that is compared; smaller ones are scaled up, since flow loses up to 40 % of the motion at 72."""
-
-LONG_SIDE_PX = 2048
-"""At most; what is longer than 8:1 is squeezed to that, so that a picture of a few pixels by thousands costs little."""
-
-GOLDEN = (math.sqrt(5) - 1) / 2
-"""Multiples of it, without their whole part, fill the range from 0 to 1 evenly and never fall into step with frames."""
 
 LEAST_SCALE = 0.05
 """Diagonals per second that end the colour scale of still scenes; below it there is nothing but noise to be seen."""
@@ -58,21 +50,11 @@ class DisParams(Params):
     sampling_fps: float = Field(2.0, gt=0, description="pairs of frames to compare per second, more than 0")
 
 
-def compared_size(size: Size) -> Size:
-    """Size at which a displayed picture is compared: short side 256 px, same shape up to 8:1.
-
-    >>> compared_size(Size(1080, 1920))
-    Size(height=256, width=455)
-    """
-    long_px = min(max(round(SHORT_SIDE_PX * max(size) / min(size)), SHORT_SIDE_PX), LONG_SIDE_PX)
-    return Size(SHORT_SIDE_PX, long_px) if size.width >= size.height else Size(long_px, SHORT_SIDE_PX)
-
-
 def plan(info: VideoInfo, params: DisParams) -> FramePlan:
     """Pairs of the frame shown at an instant and the one nearest to 1/12 s after that, one for each 1 / sampling_fps.
 
-    Instants lie at another share of each such stretch of time, so that repeated frames (animation drawn on twos, 24 fps
-    shown at 30) are met in every phase. Grey, turned as players do.
+    Repeated frames are met in every phase. Small, grey, turned as players do: flow finds up to 40 % less of the motion
+    in a picture of 72 lines than in one of 256, to which it is scaled up.
     """
     times = info.pts_seconds
     if len(times) < 2:
@@ -83,14 +65,10 @@ def plan(info: VideoInfo, params: DisParams) -> FramePlan:
         )
     rate = min(params.sampling_fps, 2 * len(times) / times[-1])  # more would find the same frames again
     last = max(times[-1] - PAIR_SECONDS, 0.0)
-    numbers = np.arange(math.floor(last * rate) + 1)
-    instants = (numbers + numbers * GOLDEN % 1) / rate
-    instants = instants[instants <= last]  # the first is at 0
-    shown = np.searchsorted(times, instants + SAME_INSTANT_SECONDS, side="right") - 1
+    shown = np.searchsorted(times, spread_instants(last, rate) + SAME_INSTANT_SECONDS, side="right") - 1
     before = np.unique(np.minimum(shown, len(times) - 2))
     after = np.maximum(_nearest(times, times[before] + PAIR_SECONDS), before + 1)
-    look = Look("gray8", compared_size(info.displayed_size), apply_rotation=True)
-    return FramePlan(np.stack([before, after], axis=1), look)
+    return FramePlan(np.stack([before, after], axis=1), small_grey(info))
 
 
 def _nearest(times: npt.NDArray[np.float64], wanted: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:

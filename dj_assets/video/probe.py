@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from dj_assets.errors import MediaError, NoVideoStream, Refused, TooLarge, Unreadable
 from dj_assets.frames import Size, VideoInfo
+from dj_assets.video.audio_times import AudioTimes
 from dj_assets.video.bitstream import ParameterSets
 from dj_assets.video.decode_plan import PacketTable
 from dj_assets.video.safe_open import MediaLimits, open_file
@@ -62,6 +63,15 @@ class OpenVideo:
         if not self.is_at_start:
             self.restart()
         yield from self.packets_from_here()
+
+    def packets_and_sound(self) -> Iterator[Any]:
+        """Every packet of the stream, read from the file, and those of all audio streams in between."""
+        if not self.is_at_start:
+            self.restart()
+        self.is_at_start = False
+        for packet in self.container.demux(self.stream, *self.container.streams.audio):
+            if packet.size:
+                yield packet
 
     def packets_from_here(self) -> Iterator[Any]:
         """The rest of the packets, from where the container stands."""
@@ -149,9 +159,12 @@ def probe(video: OpenVideo, *, hold: bool = False) -> Scan:
     Raises `Unreadable` (no packets, truncated) and `TooLarge` (frames).
     """
     _check_truncation(video)
-    seen = _SeenPackets(video, hold)
-    for packet in video.packets():
-        seen.add(packet)
+    seen, heard = _SeenPackets(video, hold), AudioTimes()
+    for packet in video.packets_and_sound():
+        if packet.stream_index == video.stream.index:
+            seen.add(packet)
+        else:
+            heard.add(packet)
     if not seen.ticks:
         raise Unreadable(
             f"{video.path} holds no video packets",
@@ -161,7 +174,13 @@ def probe(video: OpenVideo, *, hold: bool = False) -> Scan:
     video.held = seen.held
     last_duration = seen.last_duration if seen.have_times else 0
     scan = _scan(video, seen.ticks, seen.key_ticks, last_duration, seen.have_times)
-    return replace(scan, packets=seen.table(scan.ticks), is_whole=seen.sets_change)
+    start = min(seen.ticks) * float(video.stream.time_base or 0) if seen.have_times else 0.0
+    info = replace(
+        scan.info,
+        packet_bytes=seen.shown_bytes,
+        audio_seconds=heard.seconds_within(start, start + scan.info.duration_seconds),
+    )
+    return replace(scan, info=info, packets=seen.table(scan.ticks), is_whole=seen.sets_change)
 
 
 class _SeenPackets:
@@ -171,6 +190,7 @@ class _SeenPackets:
         self.video = video
         self.have_times = True
         self.last_duration = 0
+        self.shown_bytes = 0
         self.ticks: list[int] = []
         self.key_ticks: list[int] = []
         self.held: list[Any] | None = [] if hold else None
@@ -191,6 +211,7 @@ class _SeenPackets:
         is_shown = not packet.is_discard
         if is_shown:
             self._note_times(packet)
+            self.shown_bytes += packet.size
         self._all_ticks.append(packet.pts if packet.pts is not None else 0)
         self._are_shown.append(is_shown)
         self._are_keys.append(packet.is_keyframe)

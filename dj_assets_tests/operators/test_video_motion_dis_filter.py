@@ -10,7 +10,7 @@ import pytest
 
 from dj_assets.frames import Look, Size, VideoInfo, Windows
 from dj_assets.operators._contract import View
-from dj_assets.operators.video_motion_dis_filter import MIN_SCORE, DisParams, compared_size, draw, plan, score
+from dj_assets.operators.video_motion_dis_filter import MIN_SCORE, DisParams, draw, plan, score
 from dj_assets_tests import videos
 from dj_assets_tests.operators.tasks import measure
 from dj_assets_tests.videos import Picture
@@ -135,22 +135,6 @@ def test_every_video_of_two_frames_has_a_pair(name: str, times: list[float], win
 def test_one_frame_is_too_short_not_static(tmp_path: Path) -> None:
     measured = measure(videos.write_video(tmp_path / "a.mp4", videos.numbered(num_frames=1)), NAME)
     assert (measured.status, measured.values) == ("too_short", ())
-
-
-@pytest.mark.parametrize(
-    ("name", "size", "compared"),
-    [
-        ("down", (1080, 1920), (256, 455)),
-        ("up", (144, 176), (256, 313)),
-        ("portrait", (1920, 1080), (455, 256)),
-        ("square", (512, 512), (256, 256)),
-        ("one pixel", (1, 1), (256, 256)),
-        ("a thread", (2, 4000), (256, 2048)),
-        ("a thread upright", (4000, 2), (2048, 256)),
-    ],
-)
-def test_pictures_are_compared_at_one_size(name: str, size: tuple[int, int], compared: tuple[int, int]) -> None:
-    assert compared_size(Size(*size)) == compared, name
 
 
 @pytest.mark.parametrize(("height", "width"), [(2, 2), (2, 600), (600, 2)])
