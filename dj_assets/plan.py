@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from dj_assets import operators
-from dj_assets.errors import BadOption, RecipeError, RecipeErrors, UnknownOperator
+from dj_assets.errors import BadOption, DjAssetsError, RecipeError, RecipeErrors, UnknownOperator
 from dj_assets.operators._contract import MAX_INT, Bound, Compute, Device, Operator, Params, Stat
 from dj_assets.recipe import Recipe, StepSource
 from dj_assets.samples import dataset_root
@@ -159,6 +159,15 @@ class Step:
         return "gpu" if self.device == "cuda" else self.operator.compute
 
     @property
+    def lacks(self) -> DjAssetsError | None:
+        """What its model needs and this machine has not, with the remedy; None where nothing is missing. Imports
+        nothing heavy."""
+        for need in self.operator.requires(self.params, self.device):
+            if (error := need.missing()) is not None:
+                return type(error)(f"{self.key}: {error.given}", allowed=error.allowed, try_=error.try_)
+        return None
+
+    @property
     def bounds_text(self) -> str:
         """The ranges in words, as they are stored: in verdicts and in manifests of exports."""
         return " and ".join(str(range_) for range_ in self.ranges)
@@ -207,6 +216,13 @@ class Plan:
     def video_keys(self) -> tuple[str, ...]:
         """Every manifest field whose videos some step measures; the recipe's own when there are no steps."""
         return tuple(dict.fromkeys([self.recipe.video_key, *(step.video_key for step in self.steps)]))
+
+
+def lacking(steps: Sequence[Step]) -> Iterator[tuple[Step, DjAssetsError]]:
+    """The steps whose model cannot be had on this machine, each with what to install or set."""
+    for step in steps:
+        if (error := step.lacks) is not None:
+            yield step, error
 
 
 def gpu_device() -> Device:

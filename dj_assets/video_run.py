@@ -294,10 +294,10 @@ class VideoRun:
                 yield spec, plan
 
     def _reduce(self, spec: MeasureSpec, scores: Sequence[Scores], sharers: int) -> None:
-        operator, _ = resolve(spec)
+        operator, params = resolve(spec)
         values = np.concatenate([score.values for score in scores]) if scores else np.zeros(0)
         details = tuple(detail for score in scores for detail in score.details)
-        value = self.guarded(spec, lambda: _finite(operator.reduce(values), operator.name))
+        value = self.guarded(spec, lambda: _finite(operator.reducer(params)(values), operator.name))
         if value is not None:
             self.done[spec.measure_id] = Measured(
                 spec.measure_id,
