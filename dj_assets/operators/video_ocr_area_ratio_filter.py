@@ -24,7 +24,7 @@ from dj_assets.errors import DjAssetsError, TooShort
 from dj_assets.frames import FramePlan, Look, VideoInfo, Windows, single, uniform
 from dj_assets.operators._contract import Bound, Device, Operator, Panel, Params, Scores, Stat, View
 from dj_assets.operators._device import require_cuda, without_gpu_compiler
-from dj_assets.operators._weights import Checked, WeightsError
+from dj_assets.operators._weights import Checked, WeightsError, sha256_of
 
 WEIGHTS_FILE = "craft_mlt_25k.pth"
 WEIGHTS_SHA256 = "4a5efbfb48b4081100544e75e1e2b57f8de3d84f213004b14b85fd4b3748db17"
@@ -94,8 +94,7 @@ def weights_folder() -> Path:
     path = folder / WEIGHTS_FILE
     if not path.is_file():
         raise WeightsError(f"{path} does not exist", allowed=f"a folder with {WEIGHTS_FILE}", try_="reinstall it")
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = sha256_of(path)
     if found != WEIGHTS_SHA256:
         raise WeightsError(
             f"{path} has SHA-256 {found}",
