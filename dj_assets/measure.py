@@ -13,7 +13,7 @@ from typing import Any
 from dj_assets.errors import MediaError, Status
 from dj_assets.feed import feed_tasks
 from dj_assets.machine import num_cores
-from dj_assets.plan import Pass, Step
+from dj_assets.plan import Pass, Step, lacking
 from dj_assets.recipe import Limits
 from dj_assets.records import OperatorFault, judged_samples, rows_of
 from dj_assets.samples import Sample, Video
@@ -76,6 +76,15 @@ class Retry:
 def media_limits(limits: Limits) -> MediaLimits:
     """The recipe's limits in the units of the video room."""
     return MediaLimits(max_pixels=limits.max_pixels, max_frames=limits.max_frames, max_bytes=limits.max_file_mb * 2**20)
+
+
+def require(steps: Sequence[Step], samples: Sequence[Sample], store: Store) -> None:
+    """Raise what a step lacks on this machine (weights, a package) where the samples hold a video that it has not
+    measured yet. For before the first pass: nothing is decoded for a run that cannot end well."""
+    for step, error in lacking(steps):
+        known = _known_facts([step], samples, store, Retry({}))
+        if next(_tasks([step], samples, known, None, (), Limits()), None) is not None:
+            raise error
 
 
 def identify(
@@ -144,6 +153,7 @@ def measure_pass(
         return _record_pass(pass_, steps, samples, started)
     known = _known_facts(steps, samples, store, retry or Retry({}))
     tasks = list(_tasks(steps, samples, known, in_play, roots, limits))
+    _fetch(steps, tasks)
     probes = store.find_probes({task.content_hash for task in tasks})
     tasks = _longest_first(tasks, probes)
     unprobed = {task.content_hash for task in tasks} - probes.keys()
@@ -189,6 +199,15 @@ def _record_pass(pass_: Pass, steps: Sequence[Step], samples: Sequence[Sample], 
         measured=len(samples) * len(steps),
         errors={key: fault for key, fault in faults.items() if key in wanted},
     )
+
+
+def _fetch(steps: Sequence[Step], tasks: Sequence[Task]) -> None:
+    """Have at hand what the tasks' models need, downloaded where a step allows that, while no video's clock runs."""
+    wanted = {spec.measure_id for task in tasks for spec in task.specs}
+    for step in steps:
+        if step.measure_id in wanted:
+            for need in step.operator.requires(step.params, step.device):
+                need.fetch()
 
 
 Known = Mapping[str, Mapping[str, tuple[Fact, ...]]]

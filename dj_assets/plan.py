@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from dj_assets import operators
-from dj_assets.errors import BadOption, RecipeError, RecipeErrors, UnknownOperator, UnsupportedOperator
+from dj_assets.errors import BadOption, DjAssetsError, RecipeError, RecipeErrors, UnknownOperator, UnsupportedOperator
 from dj_assets.operators import _upstream
 from dj_assets.operators._contract import MAX_INT, Bound, Compute, Device, Operator, Params, Stat
 from dj_assets.recipe import Recipe, StepSource
@@ -174,6 +174,15 @@ class Step:
         return "gpu" if self.device == "cuda" else self.operator.compute
 
     @property
+    def lacks(self) -> DjAssetsError | None:
+        """What its model needs and this machine has not, with the remedy; None where nothing is missing. Imports
+        nothing heavy."""
+        for need in self.operator.requires(self.params, self.device):
+            if (error := need.missing()) is not None:
+                return type(error)(f"{self.key}: {error.given}", allowed=error.allowed, try_=error.try_)
+        return None
+
+    @property
     def bounds_text(self) -> str:
         """The ranges in words, as they are stored: in verdicts and in manifests of exports."""
         return " and ".join(str(range_) for range_ in self.ranges)
@@ -228,6 +237,13 @@ class Plan:
     def on_records(self) -> tuple[Step, ...]:
         """The steps that look at records, in recipe order."""
         return tuple(step for step in self.steps if step.is_about_samples)
+
+
+def lacking(steps: Sequence[Step]) -> Iterator[tuple[Step, DjAssetsError]]:
+    """The steps whose model cannot be had on this machine, each with what to install or set."""
+    for step in steps:
+        if (error := step.lacks) is not None:
+            yield step, error
 
 
 def gpu_device() -> Device:

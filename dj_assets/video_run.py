@@ -302,12 +302,11 @@ class VideoRun:
                 yield spec, plan
 
     def _reduce(self, spec: MeasureSpec, scores: Sequence[Scores], sharers: int) -> None:
-        operator, _ = resolve(spec)
+        operator, params = resolve(spec)
         by_stat = by_stat_of(scores, len(operator.stats))
         details = tuple(detail for score in scores for detail in score.details)
-        values = self.guarded(
-            spec, lambda: tuple(_finite(operator.reduce(values), operator.name) for values in by_stat)
-        )
+        reduce = operator.reducer(params)
+        values = self.guarded(spec, lambda: tuple(_finite(reduce(values), operator.name) for values in by_stat))
         if values is not None:
             self.done[spec.measure_id] = Measured(
                 spec.measure_id,

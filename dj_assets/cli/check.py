@@ -38,7 +38,7 @@ def command(recipes: tuple[str, ...], lists_operators: bool) -> None:
     """Check recipes, by default all of recipes/.
 
     Nothing is decoded. Every fault is shown with file, line, step and option. A dataset that is not there is a
-    warning.
+    warning, and so are weights or a package that this machine lacks.
     """
     out = console()
     if lists_operators:
@@ -95,8 +95,11 @@ def find(path: str) -> Finding:
 
 
 def _remarks(path: str, plan: Plan) -> Iterator[str]:
+    from dj_assets.plan import lacking
+
     yield from (f"{path}: note: {note}" for note in plan.notes)
     yield from (f"{path}: warning: {warning}" for warning in plan.warnings)
+    yield from (f"{path}: warning: {error.one_line()}" for _, error in lacking(plan.steps))
     missing = missing_dataset(plan.recipe)
     if missing:
         yield f"{path}: warning: {missing}"

@@ -53,11 +53,24 @@ def command(configs: tuple[str, ...], tokens: tuple[str, ...]) -> None:
     dataset = find_dataset(plan.recipe)
     print_plan(out, plan)
     print_lines(out, [f"{dataset}; store {store_root()}", ""])
+    _require(plan)
     with stopping_cleanly(), quiet_libraries(lambda line: print_lines(err, [line])):
         report, outcome = _run(plan, err, num_shards=len(dataset.shards))
     _print_closing(out, plan, report, outcome)
     _print_loss(err, plan, report)
     click.get_current_context().exit(exit_code(plan, report))
+
+
+def _require(plan: Plan) -> None:
+    """Raise what a step lacks (weights, a package), unless the store may know its numbers: then its run will tell."""
+    from dj_assets.defs.project import store_root
+    from dj_assets.plan import lacking
+    from dj_assets.store.store import Store
+
+    store = Store(store_root())
+    for step, error in lacking(plan.steps):
+        if all(known.measure_id != step.measure_id for known in store.measures(step.operator.name)):
+            raise error
 
 
 def _run(plan: Plan, err: Console, *, num_shards: int) -> tuple[RunReport, Outcome]:

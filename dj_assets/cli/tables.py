@@ -17,9 +17,12 @@ if TYPE_CHECKING:
 
 def print_plan(out: Console, plan: Plan) -> None:
     """Configuration, notes, warnings and steps of a plan, each once."""
+    from dj_assets.plan import lacking
+
     print_lines(out, [f"recipe {plan.recipe.name}", ""])
     print_table(out, ("key", "value", "set in"), _configuration(plan.recipe))
-    remarks = [*(f"note: {note}" for note in plan.notes), *(f"warning: {warning}" for warning in plan.warnings)]
+    warnings = [*plan.warnings, *(error.one_line() for _, error in lacking(plan.steps))]
+    remarks = [*(f"note: {note}" for note in plan.notes), *(f"warning: {warning}" for warning in warnings)]
     print_lines(out, [*remarks, ""] if remarks else [])
     headings = ("step", "operator", "pass", "params", "keeps", "measure")
     print_table(out, headings, [_step_cells(step) for step in plan.steps], numbers=("step",))

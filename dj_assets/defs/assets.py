@@ -373,6 +373,7 @@ def _pass_assets(graph: RecipeGraph, pass_: Pass) -> dg.AssetsDefinition:
             work = _ShardWork(graph, context)
             samples = work.read_samples()
             steps = [step for step in pass_.steps if graph.stats(step) in context.selected_asset_keys]
+            _require(work, samples)
             progress = ProgressLog(work.log)
             result = _measure(work, pass_, steps, samples, progress)
             for step in steps:
@@ -438,6 +439,15 @@ def _measure(
         progress=progress,
         retry=_retry(work, steps),
     )
+
+
+def _require(work: _ShardWork, samples: Sequence[Sample]) -> None:
+    """Raise what a step of this run lacks, those of later passes included: before anything is decoded for nothing."""
+    from dj_assets.measure import require
+
+    asked = work.context.run.asset_selection
+    steps = [step for step in work.plan.steps if not asked or work.graph.stats(step) in asked]
+    require(steps, samples, work.store)
 
 
 def _retry(work: _ShardWork, steps: Sequence[Step]) -> "Retry | None":

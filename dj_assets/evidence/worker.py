@@ -91,7 +91,7 @@ def draw_sheet(task: Task, shown: Shown) -> bytes:
         _card(panels, _caption(plan, opened.info, number, shown), box)
         for number, panels in zip(numbers, drawn, strict=True)
     ]
-    head += [facts, Line(_counted(opened.operator, len(numbers), len(plan.windows)), 14, FAINT)]
+    head += [facts, Line(_counted(opened, len(numbers), len(plan.windows)), 14, FAINT)]
     parts = [canvas.strip(head, width)]
     if len(shown.window_values) >= FEW_WINDOWS and shown.value is not None:
         parts.append(canvas.from_png(_curve(plan, opened.info, numbers, shown, width)))
@@ -104,9 +104,9 @@ def evenly(count: int, most: int) -> list[int]:
     return np.unique(np.linspace(0, count - 1, min(most, count)).astype(int)).tolist()
 
 
-def _counted(operator: Operator, shown: int, count: int) -> str:
+def _counted(opened: _Opened, shown: int, count: int) -> str:
     """`the mean of 24 windows, 6 of them shown, evenly spaced`."""
-    how = "the mean of" if operator.reduce is mean else "from"
+    how = "the mean of" if opened.operator.reducer(opened.params) is mean else "from"
     which = "all shown" if shown == count else f"{shown} of them shown, evenly spaced"
     return f"{how} {count} windows, {which}" if count > 1 else "of one window"
 

@@ -7,12 +7,13 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
+from dj_assets.errors import DjAssetsError
 from dj_assets.frames import FramePlan, VideoInfo, Windows
 
 Compute = Literal["record", "header", "cpu", "gpu"]
@@ -28,22 +29,26 @@ class Params(BaseModel):
 
     added: options that came after the operator had stored its first number -> the value that it had worked by until
     then, in JSON form. `canonical` leaves them out at that value, so that what is stored keeps its measure id.
+    whereabouts: options that say where something is to be had, or whether it may be fetched. They move no number.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     added: ClassVar[Mapping[str, Any]] = {}
+    whereabouts: ClassVar[frozenset[str]] = frozenset()
 
     def on(self, device: Device) -> Self:
-        """With every default that depends on the device filled in. Twice is as good as once."""
+        """With every default that depends on the device or on this machine's weights filled in. Twice is as good as
+        once. Imports nothing heavy: definitions are loaded with it every minute."""
         return self
 
     def canonical(self) -> dict[str, Any]:
-        """JSON form with every default spelled out but those of `added`, so that leaving one out is the same measure.
+        """JSON form with every default spelled out but those of `added`, so that leaving one out is the same measure;
+        without `whereabouts`.
 
         Defaults that depend on the device are spelled out only after `on`.
         """
-        spelled_out = json.loads(self.model_dump_json())
+        spelled_out = json.loads(self.model_dump_json(exclude=set(self.whereabouts)))
         return {
             name: value for name, value in spelled_out.items() if name not in self.added or value != self.added[name]
         }
@@ -97,6 +102,22 @@ class Bound:
     default: float
     read: Callable[[Any], float] = number
     help: str = ""
+
+
+class Requirement(Protocol):
+    """Something that a step needs and that may be absent: weights, or a package that brings a model."""
+
+    def missing(self) -> DjAssetsError | None:
+        """What to install or set; None where it is there, or where `fetch` may get it. Imports nothing heavy, and never
+        touches the network."""
+
+    def fetch(self) -> None:
+        """Get it, where the recipe allows that; nothing where it is there. Raises what `missing` would return."""
+
+
+def nothing(params: Any, device: Device) -> Sequence[Requirement]:
+    """`requires` of an operator that comes with all it needs."""
+    return ()
 
 
 class Scores(NamedTuple):
@@ -174,10 +195,12 @@ class Operator:
     read(info, params): one number per stat, in the order of `stats`.
     plan(info, params): the frames wanted. Raises `TooShort` where there are too few.
     load(params, device): the model, once per worker process; heavy imports belong here.
+    requires(params, device): what `load` needs and may not find. Asked for before any video is decoded.
     also_on: devices that a `cpu` operator runs on as well, only where a recipe's `accelerator` names one: its number
         there is another measure, and the step belongs to the `gpu` pass.
     score(windows, params, model): one value per window and stat; must not write to `windows.data`.
     reduce(values): the stat from its window values, float64 [N] -> float; of several stats each from its own.
+    reduce_by(params): the reducer, where an option names it; then `reduce` is not looked at.
     draw(views, params): optional evidence: the panels of each view, in order. Views come one by one as they are
         decoded, so keep of each only what its panels need; seeing all of them allows for one scale. Without it,
         evidence shows the frames as they are.
@@ -202,9 +225,11 @@ class Operator:
     read: Callable[[VideoInfo, Any], Sequence[float]] | None = None
     plan: Callable[[VideoInfo, Any], FramePlan] | None = None
     load: Callable[[Any, Device], Any] = no_model
+    requires: Callable[[Any, Device], Sequence[Requirement]] = nothing
     also_on: tuple[Device, ...] = ()
     score: Callable[[Windows, Any, Any], Scores] | None = None
     reduce: Callable[[npt.NDArray[np.float64]], float] = mean
+    reduce_by: Callable[[Any], Callable[[npt.NDArray[np.float64]], float]] | None = None
     draw: Callable[[Iterable[View], Any], list[tuple[Panel, ...]]] | None = None
     preview_panels: int = 0
     device_moves_number: bool = False
@@ -247,6 +272,10 @@ class Operator:
             *self.ignored,
             *self.refused,
         )
+
+    def reducer(self, params: Params) -> Callable[[npt.NDArray[np.float64]], float]:
+        """How window values become the stat."""
+        return self.reduce if self.reduce_by is None else self.reduce_by(params)
 
     def measure_id(self, params: Params, device: Device) -> str:
         """Stable id of (operator, version, canonical params, device where it moves the number): 16 hex digits."""

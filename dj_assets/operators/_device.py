@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+
 from dj_assets.errors import DjAssetsError
 
 
 class DeviceError(DjAssetsError):
     """The device that was asked for cannot be used."""
+
+
+def without_gpu_compiler() -> None:
+    """For processes that compute on the CPU: torchvision imports Triton where it is there, 66 MB of memory and a second
+    for nothing. To be called before torch is imported."""
+    sys.modules.setdefault("triton", None)  # type: ignore[arg-type]  # None is Python's mark for "not importable"
 
 
 def require_cuda(work: str) -> None:

@@ -8,7 +8,7 @@ which is another measure: its digits differ.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -16,21 +16,20 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, field_validator
 
-from dj_assets.errors import TooShort
-from dj_assets.frames import FramePlan, Look, Size, VideoInfo, Windows, every_fps, pairs
+from dj_assets.frames import FramePlan, VideoInfo, Windows
 from dj_assets.operators._contract import (
     MAX_FLOAT,
     Bound,
     Device,
     Operator,
     Panel,
-    Params,
     Scores,
     Stat,
     View,
 )
 from dj_assets.operators._device import require_cuda
 from dj_assets.operators._flow_pictures import flow_panels
+from dj_assets.operators._motion_pairs import PairParams, sampled_pairs
 
 if TYPE_CHECKING:
     from dj_assets.operators._farneback import Farneback
@@ -43,17 +42,9 @@ MAX_PIXELS_IN_FLIGHT = 3_500_000
 worker at 1080p under 500 MB, with one flow at a time; at 720p there are three."""
 
 
-class MotionParams(Params):
+class MotionParams(PairParams):
     """Options that change the motion score. Sizes in pixels; Farnebäck's own options under OpenCV's names."""
 
-    sampling_fps: float = Field(2.0, gt=0, description="frames per second to compare, more than 0")
-    size: int | tuple[int] | tuple[int, int] | None = Field(
-        None, description="short side in pixels, or [short, long], or null for the picture as it is"
-    )
-    max_size: int | None = Field(None, ge=1, description="upper limit of the long side in pixels, or null")
-    divisible: int = Field(1, ge=1, description="both sides are cut to multiples of this many pixels")
-    relative: bool = Field(False, description="true: divide by the picture's diagonal")
-    data_juicer_resize: bool = Field(False, description="true: swap the sides of the resized picture, as upstream does")
     pyr_scale: float = Field(0.5, gt=0, lt=1, description="between 0 and 1")
     levels: int = Field(3, ge=1, description="1 or more")
     winsize: int = Field(15, ge=1, description="1 or more")
@@ -69,52 +60,10 @@ class MotionParams(Params):
             raise ValueError("4 is OPTFLOW_USE_INITIAL_FLOW, and there is no flow to start from")
         return flags
 
-    def warnings(self) -> Sequence[str]:
-        """Tells of the resize that differs from upstream's, wherever it can matter."""
-        resizes = self.size is not None or self.max_size is not None or self.divisible > 1
-        if not resizes:
-            return ()
-        if self.data_juicer_resize:
-            return ("pictures are resized with width and height swapped, as Data-Juicer does (data_juicer_resize)",)
-        return (
-            "pictures are resized the right way round; Data-Juicer swaps width and height here, so scores differ from "
-            "its own unless data_juicer_resize: true",
-        )
-
-
-def resized(size: Size, params: MotionParams) -> Size | None:
-    """Picture size that flow is computed at, or None where it stays as it is.
-
-    `size` is matched by the short side (a pair gives short and long side), `max_size` caps the long side, then both are
-    cut down to multiples of `divisible`. Upstream computes (height, width) and hands it to a call that takes
-    (width, height); `data_juicer_resize` does the same.
-    """
-    short, long = float(min(size)), float(max(size))
-    wanted = params.size if isinstance(params.size, tuple) else (params.size,) if params.size else ()
-    if len(wanted) == 2:
-        short, long = float(min(wanted)), float(max(wanted))
-    elif wanted:
-        short, long = float(wanted[0]), float(int(wanted[0] * long / short))
-    if params.max_size is not None and long > params.max_size:
-        short, long = float(int(short * params.max_size / long)), float(params.max_size)
-    short_px = max(int(short / params.divisible) * params.divisible, 1)
-    long_px = max(int(long / params.divisible) * params.divisible, 1)
-    target = Size(short_px, long_px) if size.width >= size.height else Size(long_px, short_px)
-    if target == size:
-        return None
-    return Size(target.width, target.height) if params.data_juicer_resize else target
-
 
 def plan(info: VideoInfo, params: MotionParams) -> FramePlan:
-    """Pairs (0, 1), (1, s), (s, 2s) ... with s = round(fps / min(sampling_fps, fps)), grey, turned as players do."""
-    if info.num_frames_from_scan < 2:
-        raise TooShort(
-            f"the video has {info.num_frames_from_scan} frame",
-            allowed="at least 2 frames, for motion is measured between frames",
-            try_="drop stills with video_duration_filter, or leave them undecided",
-        )
-    look = Look("gray8", resized(info.displayed_size, params), apply_rotation=True)
-    return pairs(every_fps(info, params.sampling_fps), look)
+    """Grey pairs, see `sampled_pairs`."""
+    return sampled_pairs(info, params, "gray8")
 
 
 def flow(before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8], params: MotionParams) -> npt.NDArray[np.float32]:

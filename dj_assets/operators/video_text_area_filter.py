@@ -18,9 +18,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from dj_assets.errors import DjAssetsError, TooShort
+from dj_assets.errors import TooShort
 from dj_assets.frames import FramePlan, Look, Size, VideoInfo, Windows, single, uniform
 from dj_assets.operators._contract import Bound, Device, Operator, Panel, Params, Scores, Stat, View
+from dj_assets.operators._weights import Checked, WeightsError
 
 WEIGHTS_FILE = "models/PP-OCRv6_det_small.onnx"
 WEIGHTS_SHA256 = "090f04abcd9d9a7498bc4ebf677e4cb9bdce1fe4197ddb7e529f1ef44e1ff94f"
@@ -57,10 +58,6 @@ class TextAreaParams(Params):
         le=1,
         description="share of the picture's shorter side, above 0 up to 1; what is thicker is an object, not text",
     )
-
-
-class WeightsError(DjAssetsError):
-    """The detector's weights are absent or not the ones whose numbers are known."""
 
 
 Boxes = npt.NDArray[np.float64]
@@ -245,6 +242,7 @@ OPERATOR = Operator(
     ),
     plan=plan,
     load=load,
+    requires=lambda params, device: (Checked(weights_path),),
     score=score,
     draw=draw,
 )

@@ -18,7 +18,8 @@ from dj_assets.frames import Look, Size, Windows
 from dj_assets.operators import _device, video_motion_score_filter
 from dj_assets.operators._contract import Panel, View
 from dj_assets.operators._farneback import Farneback, FlowOptions
-from dj_assets.operators.video_motion_score_filter import MotionParams, draw, load, resized, score
+from dj_assets.operators._motion_pairs import resized
+from dj_assets.operators.video_motion_score_filter import MotionParams, draw, load, score
 from dj_assets_tests import videos
 from dj_assets_tests.operators import tasks
 from dj_assets_tests.operators.tasks import measure
