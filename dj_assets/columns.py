@@ -150,7 +150,7 @@ class Columns:
     """Samples of a recipe, and what the store knows of their videos under each step of a plan.
 
     samples: Arrow, `bulk.SAMPLE_COLUMNS`, by shard and line. videos: Arrow struct [M], every video of every sample in
-    order. steps: by step key, in recipe order.
+    order. steps: those that measure something, by step key, in recipe order.
     """
 
     plan: Plan
@@ -171,7 +171,10 @@ class Columns:
         return np.asarray(pc.not_equal(self.samples.column("status"), "ok"), dtype=bool)
 
     def outcomes(self) -> Outcomes:
-        """Verdicts under the plan's own bounds."""
+        """Verdicts under the plan's own bounds. Raises ValueError where steps decide over the whole dataset: theirs do
+        not follow from one sample's numbers."""
+        if self.plan.whole_steps:
+            raise ValueError(f"{self.plan.whole_steps[0].key} decides over the whole dataset, not sample by sample")
         return outcomes([step.codes() for step in self.steps.values()], self.malformed)
 
     def sample_id(self, number: int) -> str:
@@ -223,7 +226,7 @@ def columns(plan: Plan, store: Store, samples: pa.Table, *, beside: Columns | No
     known: dict[tuple[str, str], StepColumns] = {}
     if beside is not None:
         known = {(one.step.measure_id, one.step.video_key): one for one in beside.steps.values()}
-    for step in plan.steps:
+    for step in plan.measured_steps:
         same = known.get((step.measure_id, step.video_key))
         steps[step.key] = (
             _step_columns(step, store, samples.num_rows, videos, video_samples)

@@ -40,7 +40,7 @@ from dj_assets.export_manifest import (
     step_record,
 )
 from dj_assets.operators._contract import Stat
-from dj_assets.plan import Plan
+from dj_assets.plan import Plan, Step
 from dj_assets.recipe import Recipe
 from dj_assets.samples import META_FIELD, STATS_FIELD, VERDICT_FIELD, Sample, manifest_schema, to_json
 from dj_assets.store.files import part as file_name
@@ -129,16 +129,18 @@ def write_part(
     folder: Path,
     *,
     schema_of: Callable[[Path, str], Any] = manifest_schema,
+    version: str = "",
 ) -> PartSummary:
     """Render one shard into `folder/<shard_key>.part`, atomically: a kill leaves the old part or the new one.
 
     verdicts: one per sample, in the same order. tables: rows by step key. schema_of: (dataset path, drop) → Arrow
-    schema of a Parquet drop, whose column types a Parquet export keeps.
+    schema of a Parquet drop, whose column types a Parquet export keeps. version: of what it is rendered from, for
+    `part_version`.
     Raises ValueError where these do not belong together, `StoreError` where the part cannot be written.
     """
     if [verdict.sample_id for verdict in verdicts] != [sample.sample_id for sample in samples]:
         raise ValueError(f"{shard_key}: verdicts and samples differ, expected one verdict per sample in order")
-    stats = _stats_by_sample(plan, samples, tables)
+    stats = stats_by_sample(plan, samples, tables)
     leaving = [_leaves(plan, sample, verdict) for sample, verdict in zip(samples, verdicts, strict=True)]
     kept = [sample for sample, leaves in zip(samples, leaving, strict=True) if not leaves]
     is_parquet = plan.recipe.export_type == "parquet"
@@ -159,6 +161,7 @@ def write_part(
         "plan": _plan_id(plan),
         "summary": asdict(summary),
         "input": asdict(shard_input(plan, shard_key, samples, tables, schema)),
+        **({"version": version} if version else {}),
         "sections": {name: len(data) for name, data in sections.items()},
     }
     content = b"".join([json.dumps(header).encode(), b"\n", *sections.values()])
@@ -211,10 +214,13 @@ def _plan_id(plan: Plan) -> str:
 # --- records
 
 
-def _stats_by_sample(plan: Plan, samples: Sequence[Sample], tables: Mapping[str, Sequence[Row]]) -> dict[str, Stats]:
-    """{sample id: {export name of the stat: one value per video of the step's field, in order}}."""
+def stats_by_sample(plan: Plan, samples: Sequence[Sample], tables: Mapping[str, Sequence[Row]]) -> dict[str, Stats]:
+    """{sample id: {export name of the stat: one value per video of the step's field, in order}}.
+
+    What steps over the whole dataset measure is left out: Data-Juicer has no stat of it.
+    """
     stats: dict[str, Stats] = {sample.sample_id: {} for sample in samples}
-    for step in plan.steps:
+    for step in _filters(plan):
         rows = {(r.sample_id, r.field, r.position, r.fact.stat): r.fact for r in tables[step.key]}
         for name, stat in zip(step.stat_names, step.operator.stats, strict=True):
             for sample in samples:
@@ -224,6 +230,10 @@ def _stats_by_sample(plan: Plan, samples: Sequence[Sample], tables: Mapping[str,
                     raise ValueError(f"{step.key}: no row for {missing[0]}, expected one per video and stat")
                 stats[sample.sample_id][name] = [_number(rows[key].value, stat) for key in keys]
     return stats
+
+
+def _filters(plan: Plan) -> Iterator[Step]:
+    return (step for step in plan.steps if step.rule is None)
 
 
 def _number(value: float | None, stat: Stat) -> float | int | None:
@@ -282,7 +292,10 @@ def _dropped_record(plan: Plan, sample: Sample, verdict: Verdict, stats: Stats) 
 def _verdict_record(plan: Plan, verdict: Verdict) -> dict[str, Any]:
     stats = {(step.key, stat.name): stat for step in plan.steps for stat in step.operator.stats}
     values = [_number(value, stats[verdict.step, verdict.stat]) for value in verdict.values]
-    return {**asdict(verdict), "values": values}
+    record = {**asdict(verdict), "values": values}
+    if not verdict.in_favour_of:
+        del record["in_favour_of"]
+    return record
 
 
 def _lines(records: Iterable[dict[str, Any]]) -> bytes:
@@ -305,7 +318,7 @@ def _integer_stats(plan: Plan) -> dict[str, bool]:
     """{export name of the stat: is it an integer?}"""
     return {
         name: stat.is_integer
-        for step in plan.steps
+        for step in _filters(plan)
         for name, stat in zip(step.stat_names, step.operator.stats, strict=True)
     }
 
@@ -482,6 +495,18 @@ def lines_of_part(plan: Plan, shard_key: str, folder: Path) -> dict[str, int]:
     kept = found.table().num_rows if is_parquet else sum(1 for _ in found.lines("kept"))
     left = Counter(json.loads(line)[VERDICT_FIELD]["outcome"] for line in found.lines("dropped"))
     return {"kept": kept, **left}
+
+
+def part_version(plan: Plan, shard_key: str, folder: Path) -> str | None:
+    """The version that a shard's part was written with; None where there is none of this export that can be read."""
+    path = _part_path(folder, shard_key)
+    try:
+        if not isinstance(_read_part(path, _plan_id(plan)), _Part):
+            return None
+        with path.open("rb") as file:
+            return str(json.loads(file.readline()).get("version", ""))
+    except (OSError, StoreError):
+        return None
 
 
 def withdraw_part(shard_key: str, folder: Path) -> None:

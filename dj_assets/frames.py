@@ -35,6 +35,16 @@ def _frozen(values: npt.ArrayLike, dtype: npt.DTypeLike, name: str, ndim: int) -
     return array
 
 
+class PacketDigest(NamedTuple):
+    """What all packets of all video streams of a file hold, in the order in which a demuxer gives them.
+
+    md5: of their bytes, hex. Container, metadata and other streams do not count. num_bytes: how many were hashed.
+    """
+
+    md5: str
+    num_bytes: int
+
+
 @dataclass(frozen=True, eq=False)
 class VideoInfo:
     """Facts of the first video stream, found by reading its packets rather than by trusting its header.
@@ -45,6 +55,7 @@ class VideoInfo:
     duration_seconds: from the first frame's start to the last frame's end.
     rotation_degrees: counter-clockwise turn that a player applies (0, 90, 180, 270).
     size: coded picture as FFmpeg exposes it, before rotation.
+    packets: None where no measure asked for it.
     """
 
     size: Size
@@ -59,6 +70,7 @@ class VideoInfo:
     container: str = ""
     pixel_format: str = ""
     has_audio: bool = False
+    packets: PacketDigest | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pts_seconds", _frozen(self.pts_seconds, np.float64, "pts_seconds", 1))

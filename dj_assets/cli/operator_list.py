@@ -12,7 +12,8 @@ from dj_assets.errors import DjAssetsError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from dj_assets.operators._contract import Bound, Operator
+    from dj_assets.operators import AnyOperator
+    from dj_assets.operators._contract import Bound, Operator, Params
 
 NO_LIMIT = 2**63 - 1
 """Upstream's defaults that mean no bound at all: the greatest integer, the greatest float."""
@@ -26,18 +27,17 @@ def print_operators(out: Console) -> None:
     from dj_assets import operators
     from dj_assets.plan import VERDICT_OPTIONS
 
-    known: list[Operator] = []
+    known: list[AnyOperator] = []
     faults: list[str] = []
     for name in operators.names():
         try:
             known.append(operators.get(name))
         except Exception as error:  # of a package that is not ours: it must not hide the operators that work
             faults.append(f"{name} ({operators.locations()[name]}): {type(error).__name__}: {error}")
-    rows = [(operator.name, operator.compute, operator.summary) for operator in known]
+    rows = [(operator.name, _pass_of(operator), operator.summary) for operator in known]
     print_table(out, ("operator", "pass", "keeps or drops videos by"), rows)
     for operator in known:
-        options = [*_param_rows(operator), *(_bound_row(operator, bound) for bound in operator.bounds)]
-        print_table(out, (operator.name, "default", "moves", "meaning"), options)
+        print_table(out, (operator.name, "default", "moves", "meaning"), list(_options(operator)))
     every = ", ".join([*VERDICT_OPTIONS, "video_key", "accelerator"])
     print_lines(out, [f"Every filter takes these as well: {every}."])
     if faults:
@@ -48,11 +48,32 @@ def print_operators(out: Console) -> None:
         )
 
 
-def _param_rows(operator: Operator) -> Iterator[tuple[str, ...]]:
-    for name, info in operator.params.model_fields.items():
+def _pass_of(operator: AnyOperator) -> str:
+    from dj_assets.operators._whole import Whole
+
+    if not isinstance(operator, Whole):
+        return operator.compute
+    return operator.measure.compute if operator.measure is not None else "none"
+
+
+def _options(operator: AnyOperator) -> Iterator[tuple[str, ...]]:
+    from dj_assets.operators import Operator
+    from dj_assets.operators._whole import Whole
+
+    if isinstance(operator, Whole):
+        yield from _param_rows(operator.operator.params, "the measure")
+        yield from _param_rows(operator.params, "the verdict")
+        return
+    yield from _param_rows(operator.params, "the number")
+    if isinstance(operator, Operator):
+        yield from (_bound_row(operator, bound) for bound in operator.bounds)
+
+
+def _param_rows(params: type[Params], moves: str) -> Iterator[tuple[str, ...]]:
+    for name, info in params.model_fields.items():
         default = info.get_default(call_default_factory=True)
         shown = "required" if info.is_required() else json.dumps(default, ensure_ascii=False, default=str)
-        yield name, shown, "the number", info.description or ""
+        yield name, shown, moves, info.description or ""
 
 
 def _bound_row(operator: Operator, bound: Bound) -> tuple[str, ...]:

@@ -141,7 +141,7 @@ def read_decided(store: Store, plan: Plan, shard: str) -> Decided:
     if [verdict.sample_id for verdict in verdicts] != [sample.sample_id for sample in samples]:
         raise _outdated(plan, shard, "was decided on other samples")
     tables = {}
-    for step in plan.steps:
+    for step in plan.measured_steps:
         tables[step.key], provenance = store.read_stats_and_origin(name, step.key, shard)
         if provenance.code_version != step.measure_id:
             raise _outdated(plan, shard, f"was measured with other params of {step.key}")

@@ -139,7 +139,7 @@ class Operator:
 
     summary: one line for people; it names the unit.
     version: raised when the numbers change, with the reason in the changelog.
-    read(info, params): one number per stat, in the order of `stats`.
+    read(info, params): one number per stat, in the order of `stats`; as `Scores` where a text goes with them.
     plan(info, params): the frames wanted. Raises `TooShort` where there are too few.
     load(params, device): the model, once per worker process; heavy imports belong here.
     also_on: devices that a `cpu` operator runs on as well, only where a recipe's `accelerator` names one: its number
@@ -151,6 +151,7 @@ class Operator:
         evidence shows the frames as they are.
     preview_panels: how many of a view's first panels make a looping preview; 0: this is not better seen moving.
     device_moves_number: whether CPU and GPU give different numbers (then the device is part of the measure).
+    reads_packets: whether `read` looks at `VideoInfo.packets`, for which every byte of every packet is hashed.
     ignored: upstream options that are accepted here without effect -> why, in one line.
     refused: upstream options that must stay null, since ignoring them would give other numbers -> what to do.
     """
@@ -162,7 +163,7 @@ class Operator:
     params: type[Params]
     stats: tuple[Stat, ...]
     bounds: tuple[Bound, ...]
-    read: Callable[[VideoInfo, Any], Sequence[float]] | None = None
+    read: Callable[[VideoInfo, Any], Sequence[float] | Scores] | None = None
     plan: Callable[[VideoInfo, Any], FramePlan] | None = None
     load: Callable[[Any, Device], Any] = no_model
     also_on: tuple[Device, ...] = ()
@@ -171,6 +172,7 @@ class Operator:
     draw: Callable[[Iterable[View], Any], list[tuple[Panel, ...]]] | None = None
     preview_panels: int = 0
     device_moves_number: bool = False
+    reads_packets: bool = False
     any_or_all_default: Literal["any", "all"] = "any"
     ignored: Mapping[str, str] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)

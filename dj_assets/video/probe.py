@@ -6,6 +6,7 @@ file object ─format and protocol allow-lists→ container ─demux, no decode�
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dj_assets.errors import MediaError, NoVideoStream, Refused, TooLarge, Unreadable
-from dj_assets.frames import Size, VideoInfo
+from dj_assets.frames import PacketDigest, Size, VideoInfo
 from dj_assets.video.bitstream import ParameterSets
 from dj_assets.video.decode_plan import PacketTable
 from dj_assets.video.safe_open import MediaLimits, open_file
@@ -67,6 +68,13 @@ class OpenVideo:
         """The rest of the packets, from where the container stands."""
         self.is_at_start = False
         for packet in self.container.demux(self.stream):
+            if packet.size:
+                yield packet
+
+    def packets_of_all_videos(self) -> Iterator[Any]:
+        """The rest of the packets of every video stream, cover art included, as the demuxer interleaves them."""
+        self.is_at_start = False
+        for packet in self.container.demux(*self.container.streams.video):
             if packet.size:
                 yield packet
 
@@ -143,14 +151,16 @@ def _open_stream(path: str, container: Any, limits: MediaLimits, threads: int) -
     return stream
 
 
-def probe(video: OpenVideo, *, hold: bool = False) -> Scan:
+def probe(video: OpenVideo, *, hold: bool = False, digest: bool = False) -> Scan:
     """Read every packet of the stream once, without decoding. hold: keep them, if they are few, for decoding.
 
+    digest: whether `VideoInfo.packets` is wanted, for which those of other video streams are read, too.
     Raises `Unreadable` (no packets, truncated) and `TooLarge` (frames).
     """
     _check_truncation(video)
     seen = _SeenPackets(video, hold)
-    for packet in video.packets():
+    hashed = _hashed(video, seen) if digest else None
+    for packet in () if digest else video.packets():
         seen.add(packet)
     if not seen.ticks:
         raise Unreadable(
@@ -161,7 +171,19 @@ def probe(video: OpenVideo, *, hold: bool = False) -> Scan:
     video.held = seen.held
     last_duration = seen.last_duration if seen.have_times else 0
     scan = _scan(video, seen.ticks, seen.key_ticks, last_duration, seen.have_times)
-    return replace(scan, packets=seen.table(scan.ticks), is_whole=seen.sets_change)
+    info = replace(scan.info, packets=hashed)
+    return replace(scan, info=info, packets=seen.table(scan.ticks), is_whole=seen.sets_change)
+
+
+def _hashed(video: OpenVideo, seen: _SeenPackets) -> PacketDigest:
+    """Note the packets of the stream, and digest those of every video stream on the way."""
+    md5, num_bytes = hashlib.md5(usedforsecurity=False), 0
+    for packet in video.packets_of_all_videos():
+        md5.update(packet)
+        num_bytes += packet.size
+        if packet.stream_index == video.stream.index:
+            seen.add(packet)
+    return PacketDigest(md5.hexdigest(), num_bytes)
 
 
 class _SeenPackets:
