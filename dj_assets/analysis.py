@@ -207,12 +207,11 @@ def told_apart(columns_: Columns) -> dict[str, Codes]:
 
 def _dropped_before(columns_: Columns) -> dict[str, Flags]:
     """By the name of a pass: bool [N], samples that some earlier pass drops by what is known."""
-    dropped = np.zeros(columns_.num_samples, dtype=bool)
+    nobody = np.zeros(columns_.num_samples, dtype=bool)
     found: dict[str, Flags] = {}
     for one in columns_.plan.passes:
-        found[one.compute] = dropped
-        codes = [columns_.steps[step.key].codes() for step in one.steps]
-        dropped = dropped | np.any([code == FAILS for code in codes], axis=0)
+        codes = [columns_.steps[step.key].codes() for step in columns_.plan.sparing_steps(one)]
+        found[one.compute] = np.any([nobody, *(code == FAILS for code in codes)], axis=0)
     return found
 
 

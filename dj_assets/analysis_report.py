@@ -244,7 +244,7 @@ def record(analysis: Analysis, plan: Plan, names: Sequence[str], about: About) -
         {
             "recipe": plan.recipe.name,
             "recipe_sha256": plan.recipe.sha256,
-            "measures": {step.key: step.measure_id for step in plan.steps},
+            "measures": {step.key: step.measure_id for step in plan.measured_steps},
             **asdict(about),
             "analysis": asdict(analysis),
             "files": list(names),
@@ -267,7 +267,7 @@ def stats_lines(columns: Columns) -> Iterator[str]:
         for key, step in columns.steps.items()
         for line, stat in enumerate(step.step.operator.stats)
     ]
-    names = [(name, step.is_about_samples) for step in columns.plan.steps for name in step.stat_names]
+    names = [(name, step.is_about_samples) for step in columns.plan.measured_steps for name in step.stat_names]
     ids = columns.samples.column("sample_id").to_pylist()
     malformed = columns.malformed.tolist()
     for number, sample_id in enumerate(ids):
@@ -350,7 +350,7 @@ def page(analysis: Analysis, plan: Plan, pictures: Mapping[str, bytes], about: A
         "analysis.html",
         analysis=analysis,
         recipe=plan.recipe,
-        steps={step.key: _step(step) for step in plan.steps},
+        steps={step.key: _step(step) for step in plan.measured_steps},
         cards=[_card(stat, pictures) for stat in analysis.stats],
         shares=sorted({share for stat in analysis.stats for share in stat.quantiles}),
         reasons=[status for status in WITHOUT if any(stat.without[status] for stat in analysis.stats)],

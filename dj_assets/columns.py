@@ -156,7 +156,7 @@ class Columns:
     """Samples of a recipe, and what is known of them and of their videos under each step of a plan.
 
     samples: Arrow, `bulk.SAMPLE_COLUMNS`, by shard and line, and `record` where a step looks at it. videos: Arrow
-    struct [M], every video of every sample in order. steps: by step key, in recipe order.
+    struct [M], every video of every sample in order. steps: those that measure something, by step key, in recipe order.
     """
 
     plan: Plan
@@ -177,7 +177,10 @@ class Columns:
         return np.asarray(pc.not_equal(self.samples.column("status"), "ok"), dtype=bool)
 
     def outcomes(self) -> Outcomes:
-        """Verdicts under the plan's own bounds."""
+        """Verdicts under the plan's own bounds. Raises ValueError where steps decide over the whole dataset: theirs do
+        not follow from one sample's numbers."""
+        if self.plan.whole_steps:
+            raise ValueError(f"{self.plan.whole_steps[0].key} decides over the whole dataset, not sample by sample")
         return outcomes([step.codes() for step in self.steps.values()], self.malformed)
 
     def first_video(self, number: int) -> int | None:
@@ -238,7 +241,7 @@ def columns(plan: Plan, store: Store, samples: pa.Table, *, beside: Columns | No
     on_records = plan.on_records
     if any((step.measure_id, step.video_key) not in known for step in on_records):
         known |= {(one.step.measure_id, one.step.video_key): one for one in _record_columns(on_records, samples)}
-    for step in plan.steps:
+    for step in plan.measured_steps:
         same = known.get((step.measure_id, step.video_key))
         steps[step.key] = (
             _step_columns(step, store, samples.num_rows, videos, video_samples)

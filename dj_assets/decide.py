@@ -27,15 +27,16 @@ Facts = Mapping[Key, Fact]
 
 
 def decide(plan: Plan, samples: Sequence[Sample], tables: Mapping[str, Sequence[Row]]) -> list[Verdict]:
-    """One verdict per sample, in order. tables: rows by step key, complete for these samples.
+    """One verdict per sample, in order. tables: rows by step key, complete for these samples; none of a step that
+    measures nothing. Steps over the whole dataset drop nobody here: see `settle`.
 
     Raises ValueError where a table or a row is missing: that is a fault of the caller, never a kept sample.
     """
     facts = {}
     for step in plan.steps:
-        if step.key not in tables:
+        if step.operator.stats and step.key not in tables:
             raise ValueError(f"{step.key}: no table, expected one per step of {plan.recipe.name}")
-        facts[step.key] = facts_by_key(tables[step.key])
+        facts[step.key] = facts_by_key(tables.get(step.key, ()))
     return [_verdict(plan.steps, sample, facts) for sample in samples]
 
 

@@ -151,6 +151,10 @@ def _summary(plan: Plan, counts: Sequence[tuple[str, str, str, int]]) -> Summary
 def _verdicts_sql(plan: Plan, store: Store, shards: Sequence[str] | None) -> str:
     """SELECT of one verdict per sample, in the columns of `VERDICTS`. Raises ValueError where a step has no table."""
     steps = plan.steps
+    if plan.whole_steps:
+        raise ValueError(
+            f"{plan.whole_steps[0].key} decides over the whole dataset: its verdicts are those of `settle`"
+        )
     return f"""
 WITH numbers AS NOT MATERIALIZED ({_numbers(plan, store, shards)}),
 samples AS NOT MATERIALIZED (

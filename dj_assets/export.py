@@ -130,16 +130,18 @@ def write_part(
     folder: Path,
     *,
     schema_of: Callable[[Path, str], Any] = manifest_schema,
+    version: str = "",
 ) -> PartSummary:
     """Render one shard into `folder/<shard_key>.part`, atomically: a kill leaves the old part or the new one.
 
     verdicts: one per sample, in the same order. tables: rows by step key. schema_of: (dataset path, drop) → Arrow
-    schema of a Parquet drop, whose column types a Parquet export keeps.
+    schema of a Parquet drop, whose column types a Parquet export keeps. version: of what it is rendered from, for
+    `part_version`.
     Raises ValueError where these do not belong together, `StoreError` where the part cannot be written.
     """
     if [verdict.sample_id for verdict in verdicts] != [sample.sample_id for sample in samples]:
         raise ValueError(f"{shard_key}: verdicts and samples differ, expected one verdict per sample in order")
-    stats = stats_by_sample(plan.steps, samples, tables)
+    stats = stats_by_sample(plan.filters, samples, tables)
     leaving = [_leaves(plan, sample, verdict) for sample, verdict in zip(samples, verdicts, strict=True)]
     kept = [sample for sample, leaves in zip(samples, leaving, strict=True) if not leaves]
     is_parquet = plan.recipe.export_type == "parquet"
@@ -160,6 +162,7 @@ def write_part(
         "plan": _plan_id(plan),
         "summary": asdict(summary),
         "input": asdict(shard_input(plan, shard_key, samples, tables, schema)),
+        **({"version": version} if version else {}),
         "sections": {name: len(data) for name, data in sections.items()},
     }
     content = b"".join([json.dumps(header).encode(), b"\n", *sections.values()])
@@ -213,7 +216,7 @@ def _plan_id(plan: Plan) -> str:
 
 
 def stats_by_sample(
-    steps: Sequence[Step], samples: Sequence[Sample], tables: Mapping[str, Sequence[Row]]
+    steps: Iterable[Step], samples: Sequence[Sample], tables: Mapping[str, Sequence[Row]]
 ) -> dict[str, Stats]:
     """{sample id: what these steps put under `__dj__stats__`}. tables: rows by step key.
 
@@ -288,7 +291,10 @@ def _dropped_record(plan: Plan, sample: Sample, verdict: Verdict, stats: Stats) 
 def _verdict_record(plan: Plan, verdict: Verdict) -> dict[str, Any]:
     stats = {(step.key, stat.name): stat for step in plan.steps for stat in step.operator.stats}
     values = [stats[verdict.step, verdict.stat].plain(value) for value in verdict.values]
-    return {**asdict(verdict), "values": values}
+    record = {**asdict(verdict), "values": values}
+    if not verdict.in_favour_of:
+        del record["in_favour_of"]
+    return record
 
 
 def _lines(records: Iterable[dict[str, Any]]) -> bytes:
@@ -311,7 +317,7 @@ def _stat_kinds(plan: Plan) -> dict[str, arrow_records.StatKind]:
     """By export name, what a stat holds; without those that are a field of the record, whatever that holds."""
     return {
         name: _kind(stat, of_videos=not step.is_about_samples)
-        for step in plan.steps
+        for step in plan.filters
         if step.operator.shown is None
         for name, stat in zip(step.stat_names, step.operator.stats, strict=True)
     }
@@ -497,6 +503,18 @@ def lines_of_part(plan: Plan, shard_key: str, folder: Path) -> dict[str, int]:
     kept = found.table().num_rows if is_parquet else sum(1 for _ in found.lines("kept"))
     left = Counter(json.loads(line)[VERDICT_FIELD]["outcome"] for line in found.lines("dropped"))
     return {"kept": kept, **left}
+
+
+def part_version(plan: Plan, shard_key: str, folder: Path) -> str | None:
+    """The version that a shard's part was written with; None where there is none of this export that can be read."""
+    path = _part_path(folder, shard_key)
+    try:
+        if not isinstance(_read_part(path, _plan_id(plan)), _Part):
+            return None
+        with path.open("rb") as file:
+            return str(json.loads(file.readline()).get("version", ""))
+    except (OSError, StoreError):
+        return None
 
 
 def withdraw_part(shard_key: str, folder: Path) -> None:

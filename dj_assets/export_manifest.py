@@ -25,9 +25,9 @@ from typing import Any
 from pydantic import ConfigDict
 
 from dj_assets import operators
-from dj_assets.errors import Status, StoreError
+from dj_assets.errors import Status, StoreError, UnknownOperator
 from dj_assets.operators._contract import Operator, Params, Stat
-from dj_assets.plan import Plan, StatRange, Step
+from dj_assets.plan import Plan, Rule, StatRange, Step
 from dj_assets.recipe import Recipe, Settings, StepSource
 from dj_assets.samples import SAMPLE_FIELD, Sample, Subject, Video, dumps_record
 from dj_assets.store.files import write_atomically
@@ -224,7 +224,13 @@ def step_record(step: Step) -> dict[str, Any]:
             for name, stat in names
         ],
         "bounds": [_range_record(range_) for range_ in step.ranges],
+        **({"rule": _rule_record(step.rule)} if step.rule is not None else {}),
     }
+
+
+def _rule_record(rule: Rule) -> dict[str, Any]:
+    """How a step over the whole dataset chooses."""
+    return {"version": rule.whole.version, "params": rule.params.canonical(), "text_key": rule.text_key}
 
 
 def _range_record(range_: StatRange) -> dict[str, Any]:
@@ -238,7 +244,7 @@ def shard_input(
     plan: Plan, shard: str, samples: Sequence[Sample], tables: Mapping[str, Sequence[Row]], schema: Any = None
 ) -> ShardInput:
     """What a shard puts into an export. tables: rows by step key. schema: Arrow schema of its drop, if that counts."""
-    found = {step.key: in_order(step, samples, tables[step.key]) for step in plan.steps}
+    found = {step.key: in_order(step, samples, tables[step.key]) for step in plan.measured_steps}
     return ShardInput(
         shard=shard,
         drop=samples[0].drop if samples else "",
@@ -249,7 +255,7 @@ def shard_input(
         },
         gaps={
             step.key: gaps
-            for step in plan.steps
+            for step in plan.measured_steps
             # What a record lacks it says itself.
             if not step.is_about_samples and (gaps := _gaps(found[step.key]))
         },
@@ -350,13 +356,14 @@ def remembered_plan(manifest: ExportManifest, *, file: str) -> Plan:
 
     Operators may have changed since or be gone: their stats, versions, measure ids and bounds are the manifest's. A
     step on records has its operator of today where that is of the same version, since nothing else remembers its
-    numbers; else one that `can_judge` tells.
+    numbers; else one that `can_judge` tells. What chooses among the whole dataset is code, so such a step is today's
+    operator, under the options of then.
     file: the manifest's path, for messages. Raises `StoreError` where the manifest is incomplete.
     """
     try:
         recipe = _remembered_recipe(manifest.recipe, file)
         return Plan(recipe, tuple(_remembered_step(step) for step in manifest.steps), passes=())
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, UnknownOperator) as error:
         raise _no_manifest(Path(file), f"{type(error).__name__}: {error}") from error
 
 
@@ -398,14 +405,22 @@ def _remembered_step(record: Mapping[str, Any]) -> Step:
         device=record["device"],
         measure_id=record["measure_id"],
         stat_names=tuple(stat["export_name"] for stat in record["stats"]),
+        rule=_remembered_rule(record["operator"], record["rule"]) if "rule" in record else None,
     )
+
+
+def _remembered_rule(operator: str, record: Mapping[str, Any]) -> Rule:
+    whole = operators.get(operator)
+    if not isinstance(whole, operators.Whole):
+        raise ValueError(f"{operator} is no operator over the whole dataset any more")
+    return Rule(whole, whole.params(**record["params"]), record["text_key"])
 
 
 def _remembered_operator(record: Mapping[str, Any]) -> Operator:
     looks_at_records = record["video_key"] == SAMPLE_FIELD
     if looks_at_records and record["operator"] in operators.names():
         today = operators.get(record["operator"])
-        if today.version == record["version"] and today.is_about_samples:
+        if isinstance(today, Operator) and today.version == record["version"] and today.is_about_samples:
             return today
     remembered = Operator(
         name=record["operator"],

@@ -35,6 +35,16 @@ def _frozen(values: npt.ArrayLike, dtype: npt.DTypeLike, name: str, ndim: int) -
     return array
 
 
+class PacketDigest(NamedTuple):
+    """What all packets of all video streams of a file hold, in the order in which a demuxer gives them.
+
+    md5: of their bytes, hex. Container, metadata and other streams do not count. num_bytes: how many were hashed.
+    """
+
+    md5: str
+    num_bytes: int
+
+
 @dataclass(frozen=True, eq=False)
 class VideoInfo:
     """Facts of the first video stream, found by reading its packets rather than by trusting its header.
@@ -47,6 +57,7 @@ class VideoInfo:
     size: coded picture as FFmpeg exposes it, before rotation.
     packet_bytes: of the packets whose pictures are shown. audio_seconds: of the video's time in which there are audio
         packets, of the stream that has most; 0 without audio. None, both, where the packets were not read.
+    packets: None where no measure asked for it.
     """
 
     size: Size
@@ -63,6 +74,7 @@ class VideoInfo:
     has_audio: bool = False
     packet_bytes: int | None = None
     audio_seconds: float | None = None
+    packets: PacketDigest | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pts_seconds", _frozen(self.pts_seconds, np.float64, "pts_seconds", 1))

@@ -100,7 +100,7 @@ def _differences(name: str) -> Iterator[str]:
     """How an operator's options differ from upstream's of the same name, kind of difference by kind."""
     if name not in _upstream.options():
         return  # of an operator whose options are not written down
-    operator = operators.get(name)
+    operator: Any = operators.get(name)
     theirs = {option: value for option, value in _upstream.options()[name].items() if option not in SHARED}
     defaults = option_defaults(operator)
     taken = [option for option in operator.option_names if option not in (*operator.ignored, *operator.refused)]

@@ -19,6 +19,8 @@ from dj_assets import operators
 from dj_assets.errors import BadOption, DjAssetsError, RecipeError, RecipeErrors, UnknownOperator, UnsupportedOperator
 from dj_assets.operators import _upstream
 from dj_assets.operators._contract import MAX_INT, Bound, Compute, Device, Operator, Params, Stat
+from dj_assets.operators._mapper import Mapper
+from dj_assets.operators._whole import Whole
 from dj_assets.recipe import Recipe, StepSource
 from dj_assets.samples import SAMPLE_FIELD, STATS_FIELD, Sample, Subject, Video, dataset_root
 
@@ -136,12 +138,32 @@ def in_words(ranges: Sequence[StatRange]) -> str:
 
 
 @dataclass(frozen=True)
+class Rule:
+    """How a step over the whole dataset chooses. params: of the choice; those of its measure are the step's own.
+
+    text_key: manifest field of the text.
+    """
+
+    whole: Whole
+    params: Params
+    text_key: str
+
+    @property
+    def keeps(self) -> str:
+        """Which samples stay, in words."""
+        return self.whole.keeps(self.params)
+
+
+@dataclass(frozen=True)
 class Step:
     """One step of a recipe, ready to run.
 
     key: asset and table name: the operator's name, with `_2`, `_3` … where a recipe lists it again.
     video_key: manifest field of the videos that it is about; empty where it is about the sample itself.
+    operator: what it measures; without stats where that is nothing, and no pass runs it.
     stat_names: export name of each stat (with the same suffix where two steps would share it).
+    rule: of a deduplicator or selector. Its one range lets every number pass, so that a sample fails only by the choice
+    among all, and is undecided where one of its videos could not be measured. Its numbers are not exported.
     """
 
     number: int
@@ -154,6 +176,7 @@ class Step:
     device: Device
     measure_id: str
     stat_names: tuple[str, ...]
+    rule: Rule | None = None
 
     @property
     def is_about_samples(self) -> bool:
@@ -185,12 +208,12 @@ class Step:
     @property
     def bounds_text(self) -> str:
         """The ranges in words, as they are stored: in verdicts and in manifests of exports."""
-        return " and ".join(str(range_) for range_ in self.ranges)
+        return self.rule.keeps if self.rule else " and ".join(str(range_) for range_ in self.ranges)
 
     @property
     def keeps(self) -> str:
         """The ranges in words, as people are shown them; `everything` where none refuses a value."""
-        return in_words(self.ranges)
+        return self.rule.keeps if self.rule else in_words(self.ranges)
 
 
 @dataclass(frozen=True)
@@ -220,7 +243,48 @@ class Plan:
                 [r.stat, repr(r.low), repr(r.high), r.low_closed, r.high_closed, r.is_reversed] for r in step.ranges
             ]
             facts.append([step.key, step.measure_id, step.any_or_all, ranges])
+            if step.rule is not None:
+                facts.append([step.rule.whole.rule_id(step.rule.params), step.rule.text_key, step.video_key])
         return hashlib.blake2b(json.dumps(facts).encode(), digest_size=8).hexdigest()
+
+    @property
+    def measured_steps(self) -> tuple[Step, ...]:
+        """The steps that have a stats table, in recipe order."""
+        return tuple(step for step in self.steps if step.operator.stats)
+
+    @property
+    def filters(self) -> tuple[Step, ...]:
+        """The steps that look at one sample at a time, in recipe order: those whose stats are exported."""
+        return tuple(step for step in self.steps if step.rule is None)
+
+    @property
+    def whole_steps(self) -> tuple[Step, ...]:
+        """Deduplicators and selectors, in recipe order."""
+        return tuple(step for step in self.steps if step.rule is not None)
+
+    @cached_property
+    def alone(self) -> Plan:
+        """The plan of the steps that look at one sample at a time; itself where it has no others."""
+        if not self.whole_steps:
+            return self
+        passes = (Pass(one.compute, tuple(s for s in one.steps if s.rule is None)) for one in self.passes)
+        return replace(
+            self,
+            steps=self.filters,
+            passes=tuple(one for one in passes if one.steps),
+        )
+
+    def sparing_steps(self, pass_: Pass) -> tuple[Step, ...]:
+        """Steps of earlier passes whose drops spare this pass work.
+
+        A step over the whole dataset asks what every step before it says of a sample, and its own measure. So nothing
+        that comes after such a step may keep a video from being measured for it.
+        """
+        first = min(self.steps.index(step) for step in pass_.steps)
+        later_wholes = (place for place, step in enumerate(self.steps) if step.rule is not None and place >= first)
+        stop = next(later_wholes, len(self.steps))
+        earlier = {step.key for one in self.passes[: self.passes.index(pass_)] for step in one.steps}
+        return tuple(step for step in self.steps[:stop] if step.key in earlier)
 
     @property
     def roots(self) -> list[Path]:
@@ -277,12 +341,13 @@ def make_plan(recipe: Recipe) -> Plan:
         else:
             steps.append(step)
             warnings.extend(f"{step.key}: {line}" for line in step.params.warnings())
+            warnings.extend(f"{step.key}: {line}" for line in (step.rule.params.warnings() if step.rule else ()))
     if errors:
         raise RecipeErrors(errors)
     passes = tuple(
-        Pass(compute, tuple(step for step in steps if step.compute == compute))
+        Pass(compute, tuple(step for step in steps if step.operator.stats and step.compute == compute))
         for compute in PASS_ORDER
-        if any(step.compute == compute for step in steps)
+        if any(step.operator.stats and step.compute == compute for step in steps)
     )
     return Plan(recipe, tuple(steps), passes, tuple(dict.fromkeys(warnings)), tuple(dict.fromkeys(notes)))
 
@@ -300,29 +365,26 @@ def _make_step(recipe: Recipe, source: StepSource, earlier: Sequence[Step], note
             line=line,
             step=str(source.number),
         ) from None
+    if isinstance(operator, Whole):
+        return _make_whole_step(recipe, source, operator, earlier, notes)
+    if isinstance(operator, Mapper):
+        raise _no_mappers_yet(recipe, source)
     reader = _OptionReader(recipe, source, operator)
-    params = reader.params()
-    ranges = reader.ranges()
+    params = reader.params(operator.params)
+    ranges = reader.ranges(operator)
     any_or_all = reader.choice("any_or_all", ("any", "all"), operator.any_or_all_default)
     video_key = reader.text("video_key", recipe.video_key)
     if operator.is_about_samples:
         any_or_all, video_key = "any", SAMPLE_FIELD
-    read = reader.measured_before(params, earlier)
+    read = reader.measured_before(operator, params, earlier)
     device = reader.device()
     notes.extend(reader.notes())
     reader.finish()
     params = params.on(device)
 
-    repeats = sum(step.operator.name == operator.name for step in earlier)
-    taken = {name for step in earlier for name in step.stat_names}
-    plain = [operator.named(params)] if operator.named(params) else [stat.name for stat in operator.stats]
-    names, suffix = plain, 1
-    while any(name in taken for name in names):
-        suffix += 1
-        names = [f"{name}_{suffix}" for name in plain]
     return Step(
         number=source.number,
-        key=operator.name if not repeats else f"{operator.name}_{repeats + 1}",
+        key=_key(operator.name, earlier),
         operator=operator,
         params=params,
         ranges=ranges,
@@ -330,7 +392,65 @@ def _make_step(recipe: Recipe, source: StepSource, earlier: Sequence[Step], note
         video_key=video_key,
         device=device,
         measure_id=_measure_id(operator.measure_id(params, device), read),
-        stat_names=tuple(names),
+        stat_names=_stat_names(operator, params, earlier),
+    )
+
+
+def _make_whole_step(
+    recipe: Recipe, source: StepSource, whole: Whole, earlier: Sequence[Step], notes: list[str]
+) -> Step:
+    operator = whole.operator
+    reader = _OptionReader(recipe, source, whole)
+    params, choice = reader.params(operator.params), reader.params(whole.params)
+    video_key, text_key = reader.text("video_key", recipe.video_key), reader.text("text_key", recipe.text_key)
+    device = reader.device()
+    stats = {name: not step.is_about_samples for step in earlier if step.rule is None for name in step.stat_names}
+    if not reader.errors and (fault := whole.fault(choice, stats)) is not None:
+        reader.bad(*fault)
+    notes.extend(reader.notes())
+    reader.finish()
+    params = params.on(device)
+    return Step(
+        number=source.number,
+        key=_key(whole.name, earlier),
+        operator=operator,
+        params=params,
+        ranges=tuple(StatRange(stat.name, stat.low, float("inf"), high_is_set=False) for stat in operator.stats),
+        any_or_all="all",
+        video_key=video_key,
+        device=device,
+        measure_id=operator.measure_id(params, device),
+        stat_names=_stat_names(operator, params, earlier),
+        rule=Rule(whole, choice, text_key),
+    )
+
+
+def _key(name: str, earlier: Sequence[Step]) -> str:
+    """The name, with `_2`, `_3` … where earlier steps are of the same operator."""
+    repeats = sum(step.operator.name == name for step in earlier)
+    return name if not repeats else f"{name}_{repeats + 1}"
+
+
+def _stat_names(operator: Operator, params: Params, earlier: Sequence[Step]) -> tuple[str, ...]:
+    """The export names of an operator's stats, with a suffix where earlier steps have taken one of them."""
+    taken = {name for step in earlier for name in step.stat_names}
+    plain = [operator.named(params)] if operator.named(params) else [stat.name for stat in operator.stats]
+    names, suffix = plain, 1
+    while any(name in taken for name in names):
+        suffix += 1
+        names = [f"{name}_{suffix}" for name in plain]
+    return tuple(names)
+
+
+def _no_mappers_yet(recipe: Recipe, source: StepSource) -> UnknownOperator:
+    file, line = source.place()
+    return UnknownOperator(
+        f"{source.operator} is a mapper, and no recipe runs one yet",
+        allowed="filters, deduplicators and selectors",
+        try_="take the step out",
+        file=file or recipe.file,
+        line=line,
+        step=str(source.number),
     )
 
 
@@ -344,14 +464,16 @@ def _measure_id(own: str, read: Sequence[Step]) -> str:
 class _OptionReader:
     """Takes a step's raw options apart; collects every fault before it raises."""
 
-    def __init__(self, recipe: Recipe, source: StepSource, operator: Operator) -> None:
+    def __init__(self, recipe: Recipe, source: StepSource, operator: Operator | Whole) -> None:
         self.recipe = recipe
         self.source = source
         self.operator = operator
         self.errors: list[RecipeError] = []
+        is_filter = isinstance(operator, Operator)
+        self._own = set() if is_filter else {"text_key"}
         known = {
             *operator.option_names,
-            *VERDICT_OPTIONS,
+            *(VERDICT_OPTIONS if is_filter else ()),
             *BASE_OPTIONS_WITHOUT_EFFECT,
             "video_key",
             "accelerator",
@@ -362,7 +484,7 @@ class _OptionReader:
                 self.bad(
                     str(name),
                     f"option {name!r} is not known to {operator.name}",
-                    ", ".join(operator.option_names) + "; and the options that every filter takes",
+                    ", ".join([*operator.option_names, f"and the options that every {operator.kind} takes"]),
                     f"did you mean {' or '.join(near)}?" if near else "remove it",
                 )
 
@@ -390,8 +512,8 @@ class _OptionReader:
         if self.errors:
             raise RecipeErrors(self.errors)
 
-    def params(self) -> Params:
-        fields = self.operator.params.model_fields
+    def params(self, model: type[Params]) -> Params:
+        fields = model.model_fields
         given = {name: value for name, value in self.source.options.items() if name in fields}
         if "text_key" in fields and given.get("text_key") is None:
             given["text_key"] = self.recipe.text_key
@@ -405,7 +527,7 @@ class _OptionReader:
                     _remedy(fields[option]),
                 )
         try:
-            return self.operator.params(**given)
+            return model(**given)
         except ValidationError as error:
             for fault in error.errors():
                 option = str(fault["loc"][0]) if fault["loc"] else next(iter(given), "")
@@ -421,14 +543,14 @@ class _OptionReader:
                     str(allowed),
                     _remedy(fields[option]) if option in fields else "see the operator's options",
                 )
-            return self.operator.params.model_construct()
+            return model.model_construct()
 
-    def measured_before(self, params: Params, earlier: Sequence[Step]) -> list[Step]:
+    def measured_before(self, operator: Operator, params: Params, earlier: Sequence[Step]) -> list[Step]:
         """Earlier steps whose stats the operator reads. Those on records are seen; a video's numbers come later."""
         read = []
-        for name in () if self.errors else self.operator.fields(params):
+        for name in () if self.errors else operator.fields(params):
             stat = name.removeprefix(f"{STATS_FIELD}.") if name.startswith(f"{STATS_FIELD}.") else ""
-            found = next((step for step in earlier if stat in step.stat_names), None)
+            found = next((step for step in earlier if step.rule is None and stat in step.stat_names), None)
             if found is None:
                 continue
             read.append(found)
@@ -442,28 +564,29 @@ class _OptionReader:
                 )
         return read
 
-    def ranges(self) -> tuple[StatRange, ...]:
+    def ranges(self, operator: Operator) -> tuple[StatRange, ...]:
         low_closed = self.flag("min_closed_interval", True)
         high_closed = self.flag("max_closed_interval", True)
-        is_reversed = "reversed_range" not in self.operator.ignored and self.flag("reversed_range", False)
+        is_reversed = "reversed_range" not in operator.ignored and self.flag("reversed_range", False)
         ranges = []
-        for stat in self.operator.stats:
+        for stat in operator.stats:
             if stat.is_flag:
                 ranges.append(yes_or_no(stat, passes=not is_reversed))
                 continue
             ends: dict[str, tuple[float, bool]] = {}
-            for bound in self.operator.bounds:
+            for bound in operator.bounds:
                 if bound.stat == stat.name:
                     ends[bound.side] = self.bound(bound)
             low, low_is_set = ends.get("min", (float("-inf"), False))
             high, high_is_set = ends.get("max", (float("inf"), False))
-            is_default = not any(name in self.source.options for name in self._mins(stat))
+            mins = [bound.option for bound in operator.bounds if bound.stat == stat.name and bound.side == "min"]
+            is_default = not any(name in self.source.options for name in mins)
             if is_default and low == stat.low and not is_reversed:
                 low_is_set = False  # every value meets it: not worth a word
             range_ = StatRange(stat.name, low, high, low_closed, high_closed, is_reversed, low_is_set, high_is_set)
-            problem = impossible(range_, stat, of="sample" if self.operator.is_about_samples else "video")
+            problem = impossible(range_, stat, of="sample" if operator.is_about_samples else "video")
             if problem:
-                options = [bound.option for bound in self.operator.bounds if bound.stat == stat.name]
+                options = [bound.option for bound in operator.bounds if bound.stat == stat.name]
                 written = [name for name in options if name in self.source.options]
                 unwritten = [name for name in options if name not in written]
                 self.bad(
@@ -474,9 +597,6 @@ class _OptionReader:
                 )
             ranges.append(range_)
         return tuple(ranges)
-
-    def _mins(self, stat: Stat) -> list[str]:
-        return [bound.option for bound in self.operator.bounds if bound.stat == stat.name and bound.side == "min"]
 
     def bound(self, bound: Bound) -> tuple[float, bool]:
         if bound.option not in self.source.options:
@@ -535,18 +655,23 @@ class _OptionReader:
         wanted = self.source.options.get("accelerator")
         if wanted not in (None, "cpu", "cuda"):
             self.bad("accelerator", f"accelerator: {source_text(wanted)}", "cpu or cuda", "leave it out")
-        if self.operator.compute == "gpu" and wanted is None:
+        if self._measured.compute == "gpu" and wanted is None:
             return gpu_device()
         return "cuda" if wanted == "cuda" and self._runs_on_gpu() else "cpu"
 
+    @property
+    def _measured(self) -> Operator:
+        return self.operator.operator if isinstance(self.operator, Whole) else self.operator
+
     def _runs_on_gpu(self) -> bool:
-        return self.operator.compute == "gpu" or "cuda" in self.operator.also_on
+        return self._measured.compute == "gpu" or "cuda" in self._measured.also_on
 
     def notes(self) -> list[str]:
         reasons = {**BASE_OPTIONS_WITHOUT_EFFECT, **self.operator.ignored}
-        if self.operator.is_about_samples:
+        if self._measured.is_about_samples:
             reasons |= dict.fromkeys(("video_key", "any_or_all"), "it looks at the sample, not at its videos")
-        reasons = {name: why for name, why in reasons.items() if name not in self.operator.params.model_fields}
+        own = {*self._measured.params.model_fields, *self.operator.params.model_fields, *self._own}
+        reasons = {name: why for name, why in reasons.items() if name not in own}
         if self.source.options.get("accelerator") == "cuda" and not self._runs_on_gpu():
             reasons["accelerator"] = "it runs on the CPU alone"
         return [

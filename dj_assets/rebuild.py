@@ -29,7 +29,8 @@ from dj_assets.export_manifest import (
 from dj_assets.plan import Plan, Step
 from dj_assets.records import tables_of
 from dj_assets.samples import Sample, Subject
-from dj_assets.store.rows import Fact, Row
+from dj_assets.settle import choose, verdicts_on, vote
+from dj_assets.store.rows import Fact, Row, Verdict
 from dj_assets.store.store import Store
 
 
@@ -97,15 +98,28 @@ def _export_again(
     remembered = remembered_plan(manifest, file=str(path))
     recipe = remembered.recipe
     plan = replace(remembered, recipe=replace(recipe, export_path=folder / "out" / recipe.export_path.name))
+    gone = _gone_again(plan, manifest, store)
     for shard in manifest.shards:
-        samples = read_samples_again(store, recipe.name, shard)
-        tables = _judged_again(plan, samples) | {
-            step.key: _rows_again(step, shard, samples, store) for step in plan.steps if not step.is_about_samples
-        }
-        verdicts = decide(plan, samples, tables)
+        samples, tables = _shard_again(plan, shard, store)
+        verdicts = verdicts_on(decide(plan, samples, tables), gone)
         write_part(plan, shard.shard, samples, verdicts, tables, folder, schema_of=remembered_schema(shard))
     merged = merge_parts(plan, [shard.shard for shard in manifest.shards], folder, software=software)
     return read_manifest(merged.paths["manifest"]), merged.paths
+
+
+def _gone_again(plan: Plan, manifest: ExportManifest, store: Store) -> Mapping[str, Verdict]:
+    """Whom steps over the whole dataset drop, sample id → verdict; one shard is in memory at a time."""
+    if not plan.whole_steps:
+        return {}
+    ballots = (ballot for shard in manifest.shards for ballot in vote(plan, *_shard_again(plan, shard, store)).ballots)
+    return choose(plan, ballots)
+
+
+def _shard_again(plan: Plan, shard: ShardInput, store: Store) -> tuple[list[Sample], dict[str, list[Row]]]:
+    """(samples, rows by step key) as they were exported."""
+    samples = read_samples_again(store, plan.recipe.name, shard)
+    on_videos = (step for step in plan.measured_steps if not step.is_about_samples)
+    return samples, _judged_again(plan, samples) | {s.key: _rows_again(s, shard, samples, store) for s in on_videos}
 
 
 def read_samples_again(store: Store, recipe: str, shard: ShardInput) -> list[Sample]:
@@ -193,6 +207,10 @@ def _put_manifest(path: Path, made: Path, target: Path, *, is_same: bool) -> Non
 def _differences(then: ExportManifest, now: ExportManifest) -> Iterator[str]:
     if then.software != now.software:
         yield f"software was {then.software or 'not recorded'}; now it is {now.software or 'not recorded'}"
+    for earlier, later in zip(then.steps, now.steps, strict=True):
+        versions = [one["rule"]["version"] for one in (earlier, later) if "rule" in one]
+        if len(set(versions)) > 1:
+            yield f"{later['key']}: version {versions[0]} chose among the samples then, version {versions[1]} now"
     for before, after in zip(then.shards, now.shards, strict=True):
         for step in before.tables:
             if before.tables[step] != after.tables.get(step):

@@ -1,7 +1,8 @@
 """Data-Juicer's tracer: beside an export, the first samples that each step rejected, a file per step.
 
 res.jsonl
-res_trace/filter-<step key>.jsonl    lines as in res_dropped.jsonl, in dataset order, at most `trace_num`
+res_trace/filter-<step key>.jsonl       lines as in res_dropped.jsonl, in dataset order, at most `trace_num`
+res_trace/duplicate-<step key>.jsonl    the same of a deduplicator
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from dj_assets.recipe import Recipe
 from dj_assets.samples import VERDICT_FIELD
 from dj_assets.store.files import write_atomically
 
-_NAME = re.compile(r"filter-([A-Za-z0-9_.-]+)\.jsonl")
-_TEMPORARY = re.compile(r"\.filter-[A-Za-z0-9_.-]+\.jsonl\.[0-9a-f]{32}\.tmp")
+_NAME = re.compile(r"(?:filter|duplicate)-([A-Za-z0-9_.-]+)\.jsonl")
+_TEMPORARY = re.compile(r"\.(?:filter|duplicate)-[A-Za-z0-9_.-]+\.jsonl\.[0-9a-f]{32}\.tmp")
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,14 @@ def write_traces(plan: Plan, shards: Sequence[DroppedLines]) -> Path | None:
     folder = trace_folder(plan.recipe)
     steps = traced_steps(plan)
     for step in steps:
-        _write(folder / f"filter-{step.key}.jsonl", _rejected(step.key, shards, plan.recipe.trace_num))
+        _write(folder / f"{_prefix(step)}-{step.key}.jsonl", _rejected(step.key, shards, plan.recipe.trace_num))
     _tidy(folder, {step.key for step in steps})
     return folder if steps else None
+
+
+def _prefix(step: Step) -> str:
+    """As upstream names what its tracer writes of a filter, and of a deduplicator."""
+    return "duplicate" if step.rule is not None and step.rule.whole.kind == "deduplicator" else "filter"
 
 
 def _rejected(key: str, shards: Iterable[DroppedLines], num_samples: int) -> Iterator[bytes]:

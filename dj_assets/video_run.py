@@ -115,7 +115,7 @@ def model_of(spec: MeasureSpec) -> Any:
 
 
 def resolve(spec: MeasureSpec) -> tuple[Operator, Params]:
-    operator = operators.get(spec.operator)
+    operator = operators.measure(spec.operator)
     return operator, operator.params.model_validate_json(spec.params)
 
 
@@ -205,7 +205,8 @@ class VideoRun:
             check_unchanged(self.task)
             on_frames = [spec for spec in self.task.specs if resolve(spec)[0].read is None]
             started = time.perf_counter()
-            scan = probe(video, hold=bool(on_frames))
+            digest = any(resolve(spec)[0].reads_packets for spec in self.task.specs)
+            scan = probe(video, hold=bool(on_frames), digest=digest)
             self.decode_seconds += time.perf_counter() - started
             self.probed = probe_record(scan.info)
             for spec in self.task.specs:
@@ -222,12 +223,17 @@ class VideoRun:
 
     def _read_header(self, spec: MeasureSpec, operator: Operator, params: Params, info: VideoInfo) -> None:
         started = time.perf_counter()
-        values = self.guarded(spec, lambda: tuple(float(v) for v in operator.read(info, params)))  # type: ignore[misc]
-        if values is not None:
+        found = self.guarded(spec, lambda: _numbers_and_texts(operator.read(info, params)))  # type: ignore[misc]
+        if found is not None:
+            values, details = found
             cost = self.decode_seconds / len(self.task.specs) + time.perf_counter() - started
             window_values = values if len(values) == 1 else ()
             self.done[spec.measure_id] = Measured(
-                spec.measure_id, values=values, window_values=window_values, cost_seconds=cost
+                spec.measure_id,
+                values=values,
+                window_values=window_values,
+                window_details=details,
+                cost_seconds=cost,
             )
 
     def _measure_frames(self, specs: Sequence[MeasureSpec], video: OpenVideo, scan: Scan) -> None:
@@ -350,6 +356,12 @@ def by_stat_of(scores: Sequence[Scores], num_stats: int) -> npt.NDArray[np.float
     if not scores:
         return np.zeros((num_stats, 0))
     return np.concatenate([score.values.reshape(len(score.values), num_stats) for score in scores]).T
+
+
+def _numbers_and_texts(found: Sequence[float] | Scores) -> tuple[tuple[float, ...], tuple[str, ...]]:
+    """What an operator read in a header."""
+    numbers, texts = found if isinstance(found, Scores) else (found, ())
+    return tuple(float(number) for number in numbers), tuple(texts)
 
 
 def _finite(value: float, operator: str) -> float:

@@ -126,7 +126,7 @@ def _of_video(store: Store, plan: Plan, asked: str, folder: Path) -> int:
     for found in find_asked(store, plan, asked):
         content = found.video.content_hash
         print_lines(out, [f"{found.video.path}, content {content or 'not known'}", *filter(None, [found.stream]), ""])
-        for step in plan.steps:
+        for step in plan.measured_steps:
             code, told = _of_step(plan, step, found, folder)
             codes.append(code)
             rows += told

@@ -226,7 +226,7 @@ class Forecaster:
         every = {sample.sample_id for sample in samples}
         if not self._plan.recipe.settings.short_circuit:
             return every, every
-        earlier = [step for one in self._plan.passes[: self._plan.passes.index(pass_)] for step in one.steps]
+        earlier = self._plan.sparing_steps(pass_)
         pending = {row.sample_id for step in earlier for row in tables[step.key] if row.fact.status == "skipped"}
         return still_in(earlier, samples, tables), every - pending
 

@@ -12,6 +12,7 @@ from dj_assets.errors import DjAssetsError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from dj_assets.operators import AnyOperator
     from dj_assets.operators._contract import Bound, Operator
 
 NO_LIMIT = 2**63 - 1
@@ -31,7 +32,7 @@ def print_operators(out: Console, names: Sequence[str] = ()) -> None:
         for name in names:
             _print_options(out, operators.get(name))
         return
-    known: list[Any] = []
+    known: list[AnyOperator] = []
     faults: list[str] = []
     for name in operators.names():
         try:

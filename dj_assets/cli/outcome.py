@@ -51,11 +51,11 @@ class Outcome:
 
 def gather(plan: Plan, store: Store, shard_keys: Iterable[str]) -> Outcome:
     """Read the tables of these shards, one shard at a time."""
-    outcome = Outcome({step.key: VideoCounts() for step in plan.steps})
+    outcome = Outcome({step.key: VideoCounts() for step in plan.measured_steps})
     by_status: dict[str, list[Example]] = {}
     name = plan.recipe.name
     for shard_key in shard_keys:
-        for step in plan.steps:
+        for step in plan.measured_steps:
             _count(outcome.videos[step.key], store.read_stats(name, step.key, shard_key))
         undecided = [verdict for verdict in store.read_verdicts(name, shard_key) if verdict.outcome == "undecided"]
         wanted = {v.sample_id: v for v in undecided if len(by_status.get(v.status, ())) < MOST_EXAMPLES}

@@ -11,6 +11,7 @@ from dj_assets.cli.console import print_lines, print_table
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from dj_assets.operators._contract import Device, Params
     from dj_assets.plan import Plan, Step
     from dj_assets.recipe import Recipe
 
@@ -43,17 +44,21 @@ def _place(recipe: Recipe, key: str) -> str:
 
 def _step_cells(step: Step) -> tuple[str, ...]:
     computed_on = f"{step.compute} (on {step.device})" if step.compute == "gpu" else step.compute
-    any_or_all = f" ({step.any_or_all} of the videos)" if step.any_or_all != step.operator.any_or_all_default else ""
-    keeps = step.keeps + any_or_all
+    if not step.operator.stats:
+        return str(step.number), step.key, "none", changed_params(step), step.keeps, "none"
+    is_usual = step.rule is not None or step.any_or_all == step.operator.any_or_all_default
+    keeps = step.keeps + ("" if is_usual else f" ({step.any_or_all} of the videos)")
     return str(step.number), step.key, computed_on, changed_params(step), keeps, step.measure_id
 
 
 def changed_params(step: Step) -> str:
     """The params that differ from their defaults on the step's device, as `frame_sample_num=5`; `defaults` for none."""
-    defaults = type(step.params).model_construct().on(step.device).model_dump(mode="json")
-    shown = [
-        f"{name}={json.dumps(value, ensure_ascii=False)}"
-        for name, value in step.params.model_dump(mode="json").items()
-        if name not in defaults or value != defaults[name]
-    ]
-    return ", ".join(shown) or "defaults"
+    every = [step.params, *([step.rule.params] if step.rule is not None else [])]
+    return ", ".join(shown for params in every for shown in _changed(params, step.device)) or "defaults"
+
+
+def _changed(params: Params, device: Device) -> Iterator[str]:
+    defaults = type(params).model_construct().on(device).model_dump(mode="json")
+    for name, value in params.model_dump(mode="json").items():
+        if name not in defaults or value != defaults[name]:
+            yield f"{name}={json.dumps(value, ensure_ascii=False)}"

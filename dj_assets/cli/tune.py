@@ -79,6 +79,9 @@ def command(configs: tuple[str, ...], tokens: tuple[str, ...], port: int | None,
     address = listening.getsockname()
     url = f"http://{f'[{host}]' if ':' in host else host}:{address[1]}"
     print_lines(out, [f"Threshold studio of {plan.recipe.name} on {url} (Ctrl-C stops it)", *_warnings(host)])
+    print_lines(
+        out, [f"note: {step.key} looks at the whole dataset and is in none of the counts" for step in plan.whole_steps]
+    )
     if open_browser:
         click.launch(url)
     config = uvicorn.Config(make_app(studio, hosts=_hosts(host)), log_level="warning", access_log=False)

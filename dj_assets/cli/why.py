@@ -149,11 +149,12 @@ def _print_decision(out: Console, decision: Decision) -> None:
 
 
 def verdict_text(decision: Decision) -> str:
-    """`dropped by video_motion_score_filter: not video_motion_score >= 2`."""
+    """`dropped by video_motion_score_filter: not video_motion_score >= 2`, or the reason that a step over the whole
+    dataset gives."""
     if decision.outcome == "kept":
         return "kept"
     if decision.outcome == "dropped":
-        return f"dropped by {decision.step}: not {decision.bound}"
+        return f"dropped by {decision.step}: {decision.reason or f'not {decision.bound}'}"
     step = f" at {decision.step}" if decision.step else ""
     return f"undecided{step}: {decision.status}, {decision.reason}"
 

@@ -5,6 +5,7 @@
 import time
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cached_property
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from dj_assets.decide import decide, still_in, summarize
-from dj_assets.defs import batches, checks, metadata, retries, versions
+from dj_assets.defs import batches, checks, metadata, others, retries, versions
 from dj_assets.defs.abandoned import show_life
 from dj_assets.defs.analysis import analysis_asset
 from dj_assets.defs.automation import follows_its_inputs
@@ -22,7 +23,7 @@ from dj_assets.defs.failures import failing_clearly
 from dj_assets.defs.partitions import dataset_shards, find_shard, partitions_name, shard_partitions
 from dj_assets.defs.progress import RUN_DIGITS, ProgressLog, ShardLog
 from dj_assets.defs.resources import CPU_POOL, GPU_POOL, IN_PROCESS, executor_name, step_retries
-from dj_assets.errors import StoreError
+from dj_assets.errors import DjAssetsError, StoreError
 from dj_assets.operators._contract import Compute
 from dj_assets.plan import Pass, Plan, Step
 from dj_assets.recipe import Evidence, Recipe
@@ -52,6 +53,9 @@ if TYPE_CHECKING:
 
 
 _DecidedShard = tuple[Plan, list[Sample], list[Verdict], dict[str, list[Row]]]
+
+_Decided = tuple[dict[str, batches.Done], dict[str, DjAssetsError]]
+"""What `filtered` did, by shard, and where it failed."""
 
 
 def build_recipe_defs(plan: Plan) -> dg.Definitions:
@@ -124,7 +128,7 @@ class RecipeGraph:
     @property
     def measured(self) -> list[dg.AssetKey]:
         """What is there before any verdict: samples and stats."""
-        return [self.samples, *(self.stats(step) for step in self.plan.steps)]
+        return [self.samples, *(self.stats(step) for step in self.plan.measured_steps)]
 
     @property
     def analysis(self) -> dg.AssetKey:
@@ -158,8 +162,7 @@ class RecipeGraph:
         """Steps whose drops spare this pass work; none where every stat is wanted of every video."""
         if not self.plan.recipe.settings.short_circuit:
             return []
-        earlier = self.plan.passes[: self.plan.passes.index(pass_)]
-        return [step for one in earlier for step in one.steps]
+        return list(self.plan.sparing_steps(pass_))
 
 
 class _ShardWork:
@@ -200,7 +203,7 @@ class _ShardWork:
 
     def read_tables(self, samples: Sequence[Sample]) -> dict[str, list[Row]]:
         """Every stats table, by step. Raises `StoreError` where one is missing or answers another question."""
-        return {step.key: self._read_table(step, samples) for step in self.plan.steps}
+        return {step.key: self._read_table(step, samples) for step in self.plan.measured_steps}
 
     def read_current_table(self, step: Step, samples: Sequence[Sample]) -> list[Row] | None:
         """One stats table, or None where it is missing or answers another question."""
@@ -331,7 +334,7 @@ def _read(work: _ShardWork) -> tuple[list[Sample], int]:
 def _asked_again(work: _ShardWork) -> tuple[list[Sample], int]:
     """(samples, number of records) of the shard as they were, but for the files of the videos that are retried."""
     samples = work.read_samples()
-    tables = [work.read_earlier_table(step) for step in work.plan.steps]
+    tables = [work.read_earlier_table(step) for step in work.plan.measured_steps]
     places = retries.places_to_retry(tables, work.wish.statuses)
     found = _identified(work.graph, retries.asked_again(samples, places), None)
     return retries.with_videos_of(samples, found), len(samples)
@@ -520,7 +523,7 @@ def _filtered_asset(graph: RecipeGraph) -> dg.AssetsDefinition:
         key=graph.filtered,
         group_name=graph.name,
         partitions_def=graph.partitions,
-        deps=[graph.samples, *(graph.stats(step) for step in plan.steps)],
+        deps=graph.measured,
         code_version=plan.bounds_id,
         automation_condition=follows_its_inputs(),
         description=metadata.filtered_description(plan),
@@ -545,7 +548,8 @@ def _filtered_asset(graph: RecipeGraph) -> dg.AssetsDefinition:
     )
     def filtered(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         with failing_clearly():
-            done, failed = batches.each_shard(context, lambda key: _decided(_ShardWork(graph, context, key)))
+            decide_shards = _settled if plan.whole_steps else _each_decided
+            done, failed = decide_shards(graph, context)
             done = _keep_rates_compared(graph, context.resources.store.open(), done)
             _refresh_index(context)
             return batches.reported(context, graph.filtered, done, failed)
@@ -571,6 +575,10 @@ def _keep_rates_compared(
     }
 
 
+def _each_decided(graph: RecipeGraph, context: dg.AssetExecutionContext) -> _Decided:
+    return batches.each_shard(context, lambda key: _decided(_ShardWork(graph, context, key)))
+
+
 def _decided(work: _ShardWork) -> batches.Done:
     """Write the verdicts of one shard."""
     plan, asset = work.plan, work.graph.filtered
@@ -579,16 +587,71 @@ def _decided(work: _ShardWork) -> batches.Done:
     verdicts = decide(plan, samples, tables)
     provenance = work.provenance(asset, code_version=plan.bounds_id)
     path = work.store.write_verdicts(plan.recipe.name, work.shard_key, verdicts, provenance)
+    return _verdicts_told(work, samples, verdicts, path, versions.verdicts_version(samples, tables, verdicts))
+
+
+def _settled(graph: RecipeGraph, context: dg.AssetExecutionContext) -> _Decided:
+    """Write the verdicts of a run's shards where steps decide over the whole dataset, and those of every other shard
+    that change by that."""
+    from dj_assets.settle import settle
+
+    plan, asset = graph.plan, graph.filtered
+    cast, failed = batches.each_shard(context, lambda key: _cast(_ShardWork(graph, context, key)))
+    store: Store = context.resources.store.open()
+    shards = _shards_with_partition(plan.recipe, context.instance)
+
+    def provenance(key: str) -> Provenance:
+        return _ShardWork(graph, context, key).provenance(asset, code_version=plan.bounds_id)
+
+    with store.settling(plan.recipe.name):
+        found = settle(plan, store, shards, anyway=cast, provenance=provenance)
+    done = {}
+    for key, one in found.items():
+        work = _ShardWork(graph, context, key)
+        if key in cast:
+            done[key] = _verdicts_told(work, work.read_samples(), one.verdicts, one.path, one.version)
+            continue
+        work.log.info("its verdicts have changed, since other shards have")
+        figures = metadata.verdict_figures(plan, one.verdicts, summarize(plan, one.verdicts), seconds=work.seconds)
+        others.tell(context, asset, key, {**figures, **metadata.path_figures({"table": one.path})}, one.version)
+    return done, {**failed, **{key: _withdrawn(plan, key) for key in cast.keys() - done.keys()}}
+
+
+def _cast(work: _ShardWork) -> None:
+    """Bring one shard's samples before the steps over the whole dataset."""
+    from dj_assets.settle import cast, vote
+
+    samples = work.read_samples()
+    tables = work.read_tables(samples)
+    found = vote(work.plan, samples, tables)
+    inputs = versions.verdicts_version(samples, tables, found.alone)
+    origin = work.provenance(work.graph.filtered, code_version=work.plan.bounds_id)
+    cast(work.plan, work.store, work.shard_key, found, inputs=inputs, provenance=origin)
+
+
+def _withdrawn(plan: Plan, key: str) -> StoreError:
+    return StoreError(
+        f"shard {key} is in {plan.recipe.dataset_path} no more; {plan.whole_steps[0].key} looks at the whole dataset",
+        allowed="shards that the dataset has now",
+        try_="bring its data drop back, or delete the partition: dj-assets drops rm",
+    )
+
+
+def _verdicts_told(
+    work: _ShardWork, samples: Sequence[Sample], verdicts: Sequence[Verdict], path: Path, data_version: str
+) -> batches.Done:
+    """What `filtered` says of one shard whose verdicts are written."""
+    plan, asset = work.plan, work.graph.filtered
     summary = summarize(plan, verdicts)
     return batches.Done(
         metadata={
             **metadata.verdict_figures(plan, verdicts, summary, seconds=work.seconds),
             "dagster/column_lineage": metadata.verdicts_lineage(
-                work.graph.samples, [work.graph.stats(step) for step in plan.steps]
+                work.graph.samples, [work.graph.stats(step) for step in plan.measured_steps]
             ),
             **metadata.path_figures({"table": path}),
         },
-        data_version=versions.verdicts_version(samples, tables, verdicts),
+        data_version=data_version,
         check_results=[
             checks.check_verdicts(asset, samples, verdicts),
             checks.check_skips(asset, verdicts),
@@ -625,21 +688,50 @@ def _export_asset(graph: RecipeGraph) -> dg.AssetsDefinition:
     )
     def export(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         with failing_clearly():
-            parts, failed = batches.each_shard(context, lambda key: _part_written(_ShardWork(graph, context, key)))
-            store = context.resources.store.open()
-            merged = merge_export(graph.plan, store, context.instance, run_id=context.run.run_id) if parts else None
+            store: Store = context.resources.store.open()
+            # What is settled must not change between rendering and merging.
+            with store.settling(graph.name) if graph.plan.whole_steps else nullcontext():
+                parts, failed = batches.each_shard(context, lambda key: _part_written(_ShardWork(graph, context, key)))
+                changed = _other_parts_written(graph, context, store) if graph.plan.whole_steps and parts else {}
+                merged = merge_export(graph.plan, store, context.instance, run_id=context.run.run_id) if parts else None
             _refresh_index(context)
+            if merged is None:
+                return batches.reported(context, graph.export, {}, failed)
+            for key, (part, _, seconds) in changed.items():
+                figures = metadata.export_figures(part, merged, seconds=seconds)
+                others.tell(context, graph.export, key, figures, newer_inputs=[graph.filtered])
             done = {
                 key: batches.Done(
-                    metadata.export_figures(part, merged, seconds=seconds),
+                    metadata=metadata.export_figures(part, merged, seconds=seconds),
                     check_results=results,
                 )
                 for key, (part, results, seconds) in parts.items()
-                if merged is not None
             }
             return batches.reported(context, graph.export, done, failed)
 
     return export
+
+
+def _other_parts_written(
+    graph: RecipeGraph, context: dg.AssetExecutionContext, store: "Store"
+) -> "dict[str, tuple[PartSummary, list[dg.AssetCheckResult], float]]":
+    """Render the parts of those other shards again that were settled anew, by this run or by one that died before its
+    export."""
+    from dj_assets.export import part_version
+
+    plan, folder = graph.plan, store.export_parts(graph.name)
+    settled = store.read_settled(graph.name)
+    of_run = set(context.partition_keys)
+    written = {}
+    for key in _shards_with_partition(plan.recipe, context.instance):
+        if key in of_run or key not in settled or part_version(plan, key, folder) == settled[key]:
+            continue
+        work = _ShardWork(graph, context, key)
+        try:
+            written[key] = _part_written(work)
+        except DjAssetsError as error:
+            work.log.info(f"its part of the export stays as it is: {error.one_line()}")
+    return written
 
 
 def _part_written(work: _ShardWork) -> "tuple[PartSummary, list[dg.AssetCheckResult], float]":
@@ -650,7 +742,8 @@ def _part_written(work: _ShardWork) -> "tuple[PartSummary, list[dg.AssetCheckRes
     verdicts = work.read_verdicts(samples)
     tables = work.read_tables(samples)
     folder = work.store.export_parts(work.recipe.name)
-    part = write_part(work.plan, work.shard_key, samples, verdicts, tables, folder)
+    version = work.store.read_settled(work.recipe.name).get(work.shard_key, "") if work.plan.whole_steps else ""
+    part = write_part(work.plan, work.shard_key, samples, verdicts, tables, folder, version=version)
     asset, keeps_undecided = work.graph.export, work.recipe.settings.on_undecided == "keep"
     lines = lines_of_part(work.plan, work.shard_key, folder)
     results = [

@@ -6,7 +6,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +128,8 @@ def run_recipe(
             reports.append(report)
             # Not merged: a growing export that is cut by size names its files anew (`kept-00-of-02`).
             paths = runner.exported_paths(result) or paths
+    if plan.whole_steps:
+        reports = [runner.counted_again(report) for report in reports]
     return RunReport(plan.recipe.name, tuple(reports), time.perf_counter() - started_seconds, paths)
 
 
@@ -231,6 +233,13 @@ class _Runner:
         if not _materializations(result, self.graph.filtered):
             return None
         return summarize(self.plan, self.store.read_verdicts(self.plan.recipe.name, shard_key))
+
+    def counted_again(self, report: ShardReport) -> ShardReport:
+        """With the counts of today's verdicts: later shards may have changed them."""
+        if report.summary is None:
+            return report
+        verdicts = self.store.read_verdicts(self.plan.recipe.name, report.shard_key)
+        return replace(report, summary=summarize(self.plan, verdicts))
 
     def exported_paths(self, result: dg.ExecuteInProcessResult) -> dict[str, Path]:
         """Files that this run's export wrote, as its metadata names them."""

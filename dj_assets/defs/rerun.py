@@ -67,7 +67,7 @@ def find_unmeasured(plan: Plan, store: Store, shard_keys: Sequence[str], statuse
     found = Unmeasured()
     for shard_key in shard_keys:
         tables = {}
-        for step in plan.steps:
+        for step in plan.measured_steps:
             reason = _why_not_current(plan, step, store, shard_key)
             if reason:
                 found.outdated[shard_key] = reason
@@ -171,7 +171,7 @@ def _downstream(plan: Plan, steps: Sequence[Step]) -> list[dg.AssetKey]:
     for pass_ in plan.passes:
         if {step.key for step in graph.earlier_steps(pass_)} & {step.key for step in steps}:
             chosen += [graph.stats(step) for step in pass_.steps]
-    stats = {graph.stats(step) for step in plan.steps}
+    stats = {graph.stats(step) for step in plan.measured_steps}
     return list(dict.fromkeys([*chosen, *(key for key in graph.keys if key not in stats and key != graph.samples)]))
 
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from dj_assets.columns import FAILS, NOT_MEASURED, OK, PASSES, STATUS_NAMES, UNKNOWN, Codes, Columns, StepColumns
 from dj_assets.diff.changes import Change, changes, margin, pair_steps, same_question
-from dj_assets.errors import STATUSES
+from dj_assets.errors import STATUSES, DjAssetsError
 from dj_assets.plan import Plan, StatRange
 from dj_assets.samples import Sample, Video
 
@@ -142,6 +142,7 @@ def compare(old: Columns, new: Columns, *, most: int = MOST_LISTED) -> Diff:
 
     old, new: over the same samples; or over two readings of one dataset, whose samples are told by their ids.
     """
+    _refuse_wholes(old.plan, new.plan)
     is_shared = old.samples is new.samples
     at_old, at_new = _aligned(old, new, is_shared=is_shared)
     common = _asked_alike(old.plan, new.plan) if is_shared else frozenset()
@@ -169,6 +170,17 @@ def compare(old: Columns, new: Columns, *, most: int = MOST_LISTED) -> Diff:
         flows=_flows(before, after),
         asked_again=int((before.asked_again | after.asked_again).sum()),
     )
+
+
+def _refuse_wholes(old: Plan, new: Plan) -> None:
+    for plan in (old, new):
+        for step in plan.whole_steps:
+            raise DjAssetsError(
+                f"{step.key} of {plan.recipe.file} decides over the whole dataset, where each hangs on all others",
+                allowed="recipes whose steps look at one sample at a time",
+                try_="compare copies of the recipes without it; or process both, with an export_path each, and compare "
+                "the exports",
+            )
 
 
 # --- which samples are the same

@@ -101,7 +101,7 @@ def _as_it_is(content: str, videos: Sequence[Video], roots: Sequence[Path], limi
 
 
 def _facts(store: Store, plan: Plan, content: str) -> Iterator[tuple[str, tuple[Fact, ...]]]:
-    on_videos = (step for step in plan.steps if not step.is_about_samples)
+    on_videos = (step for step in plan.measured_steps if not step.is_about_samples)
     for step in on_videos if content else ():
         found = store.find_facts(step.operator.name, step.measure_id, [content])
         if content in found:
@@ -142,7 +142,7 @@ def read_decided(store: Store, plan: Plan, shard: str) -> Decided:
     if [verdict.sample_id for verdict in verdicts] != [sample.sample_id for sample in samples]:
         raise _outdated(plan, shard, "was decided on other samples")
     tables = {}
-    for step in plan.steps:
+    for step in plan.measured_steps:
         tables[step.key], provenance = store.read_stats_and_origin(name, step.key, shard)
         if provenance.code_version != step.measure_id:
             raise _outdated(plan, shard, f"was measured with other params of {step.key}")

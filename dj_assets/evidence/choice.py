@@ -81,8 +81,8 @@ def choose(
     """The first `kept` kept samples under every step that looks at frames, the first `dropped` dropped ones under the
     step that dropped them. Only measured videos have something to show."""
     left = {"kept": kept, "dropped": dropped}
-    on_frames = [step for step in plan.steps if step.operator.plan is not None]
-    rows = _measured(plan.steps, tables)
+    on_frames = [step for step in plan.steps if step.operator.plan is not None and step.rule is None]
+    rows = _measured(plan.measured_steps, tables)
     exhibits: list[Exhibit] = []
     for sample, verdict in zip(samples, verdicts, strict=True):
         if left.get(verdict.outcome, 0) < 1:
@@ -127,6 +127,8 @@ def near_bounds(
         return []
     found: list[Near] = []
     for place, step in enumerate(plan.steps):
+        if step.rule is not None:  # it has no bounds
+            continue
         facts = facts_by_key(tables[step.key])
         for sample, verdict in zip(samples, verdicts, strict=True):
             if sample.status == "ok" and (near := _deciding(place, step, sample, verdict, facts)) is not None:
@@ -276,8 +278,8 @@ def _undecided_cell(plan: Plan, sample: Sample, verdict: Verdict, tables: Tables
 
 def _decided_cells(plan: Plan, pairs: Sequence[tuple[Sample, Verdict]], tables: Tables) -> Iterator[Cell]:
     """Those dropped with what dropped them, those kept under the last step that has a number, which looks closest."""
-    rows = _measured(plan.steps, tables)
-    steps = {step.key: step for step in plan.steps}
+    rows = _measured(plan.measured_steps, tables)
+    steps = {step.key: step for step in plan.measured_steps}
     dropping = {verdict.step for _, verdict in pairs if verdict.outcome == "dropped"}
     facts = {key: facts_by_key(tables[key]) for key in dropping & steps.keys()}
     for sample, verdict in pairs:
@@ -310,7 +312,7 @@ def _cause(step: Step, sample: Sample, verdict: Verdict, facts: Facts) -> tuple[
 
 
 def _kept_cell(plan: Plan, sample: Sample, verdict: Verdict, rows: Measured) -> Cell:
-    for step in reversed(plan.steps):
+    for step in reversed(plan.alone.steps):
         for video in sample.videos:
             if (fact := _shown_fact(rows, step, sample, video, verdict)) is not None:
                 return Cell(sample, verdict, video, step, fact)

@@ -15,6 +15,10 @@ from importlib.metadata import entry_points
 from dj_assets.errors import UnknownOperator, UnsupportedOperator
 from dj_assets.operators import _upstream
 from dj_assets.operators._contract import Operator
+from dj_assets.operators._mapper import Mapper
+from dj_assets.operators._whole import Whole
+
+AnyOperator = Operator | Mapper | Whole
 
 ENTRY_POINT_GROUP = "dj_assets.operators"
 
@@ -38,7 +42,7 @@ def names() -> tuple[str, ...]:
 
 
 @cache
-def get(name: str) -> Operator:
+def get(name: str) -> AnyOperator:
     """The operator of that name.
 
     Raises `UnsupportedOperator` for one of Data-Juicer's that is not run here, `UnknownOperator` with the nearest
@@ -64,3 +68,12 @@ def get(name: str) -> Operator:
     if operator.name != name:
         raise TypeError(f"{module_path}: OPERATOR.name is {operator.name!r}, expected the module's name {name!r}")
     return operator
+
+
+def measure(name: str) -> Operator:
+    """What a step of that name measures of each video: the filter itself, or the measure of an operator over the whole
+    dataset. Raises `UnknownOperator`, and TypeError for a mapper, which measures nothing."""
+    operator = get(name)
+    if isinstance(operator, Mapper):
+        raise TypeError(f"{name} is a mapper, which measures nothing")
+    return operator.operator if isinstance(operator, Whole) else operator

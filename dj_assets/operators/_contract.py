@@ -192,7 +192,7 @@ class Operator:
     fields(params): dotted names of the record's fields that `judge` reads, where they follow the params.
     shown(record, params): what Data-Juicer writes into `__dj__stats__` instead of the number; of one stat.
     named(params): the stat's name there, where it follows the params; empty for that of `stats`.
-    read(info, params): one number per stat, in the order of `stats`.
+    read(info, params): one number per stat, in the order of `stats`; as `Scores` where a text goes with them.
     plan(info, params): the frames wanted. Raises `TooShort` where there are too few.
     load(params, device): the model, once per worker process; heavy imports belong here.
     requires(params, device): what `load` needs and may not find. Asked for before any video is decoded.
@@ -206,6 +206,7 @@ class Operator:
         evidence shows the frames as they are.
     preview_panels: how many of a view's first panels make a looping preview; 0: this is not better seen moving.
     device_moves_number: whether CPU and GPU give different numbers (then the device is part of the measure).
+    reads_packets: whether `read` looks at `VideoInfo.packets`, for which every byte of every packet is hashed.
     ignored: upstream options that are accepted here without effect -> why, in one line.
     refused: upstream options that must stay null, or at upstream's default, since ignoring them would give other
         numbers -> what to do.
@@ -222,7 +223,7 @@ class Operator:
     fields: Callable[[Any], Sequence[str]] = no_fields
     shown: Callable[[Mapping[str, Any], Any], Any] | None = None
     named: Callable[[Any], str] = no_name
-    read: Callable[[VideoInfo, Any], Sequence[float]] | None = None
+    read: Callable[[VideoInfo, Any], Sequence[float] | Scores] | None = None
     plan: Callable[[VideoInfo, Any], FramePlan] | None = None
     load: Callable[[Any, Device], Any] = no_model
     requires: Callable[[Any, Device], Sequence[Requirement]] = nothing
@@ -233,6 +234,7 @@ class Operator:
     draw: Callable[[Iterable[View], Any], list[tuple[Panel, ...]]] | None = None
     preview_panels: int = 0
     device_moves_number: bool = False
+    reads_packets: bool = False
     any_or_all_default: Literal["any", "all"] = "any"
     ignored: Mapping[str, str] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)

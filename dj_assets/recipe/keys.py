@@ -243,7 +243,9 @@ _TABLE: tuple[Iterable[Key], ...] = (
         ("export_aws_credentials", MAPPING, None),
         ("encryption_key_path", TEXT, None),
     ),
-    _without_effect("no operator here computes hashes", ("keep_hashes_in_res_ds", FLAG, False)),
+    _without_effect(
+        "hashes of deduplicators are kept in the store, and are in no export", ("keep_hashes_in_res_ds", FLAG, False)
+    ),
     _without_effect(
         "the operators here look at videos only",
         ("image_key", TEXT, "images"),

@@ -8,7 +8,7 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -165,10 +165,14 @@ def read_table(path: Path, table: Table) -> pa.Table:
         return table.conform(file.read(use_threads=False))
 
 
-def read_table_and_origin(path: Path, table: Table) -> tuple[pa.Table, Provenance]:
-    """The same, and what the file says of its own origin, with one look at the file."""
+def read_table_and_origin(
+    path: Path, table: Table, *, columns: Sequence[str] | None = None
+) -> tuple[pa.Table, Provenance]:
+    """The same, and what the file says of its own origin, with one look at the file. columns: default all; others then
+    have their defaults."""
     with open_parquet(path) as file:
-        return table.conform(file.read(use_threads=False)), provenance_of(file)
+        found = file.read(columns=None if columns is None else list(columns), use_threads=False)
+        return table.conform(found), provenance_of(file)
 
 
 def read_provenance(path: Path) -> Provenance:

@@ -131,7 +131,7 @@ class Decision:
     """The verdict on one sample under one recipe, the numbers behind it, and where the sample went.
 
     bounds_from: path of the manifest that says what the bounds were; empty where none does that is as new as the
-    verdict: then only the bound that decided is known.
+    verdict: then only the bound that decided is known. in_favour_of: id of the sample that stays in its place.
     """
 
     recipe: str
@@ -149,6 +149,7 @@ class Decision:
     numbers: tuple[Number, ...]
     exported: tuple[Exported, ...]
     bounds_from: str
+    in_favour_of: str = ""
 
 
 @dataclass(frozen=True)
@@ -497,6 +498,8 @@ class _Asking:
     def _numbers(self, recipe: str, shard: str, sample_id: str) -> list[Record]:
         # Named one by one: a glob with a * for the step would have DuckDB list every shard of every step.
         steps = sorted(self.root.glob(f"tables/{recipe}/stats/*/"))
+        if not steps:  # selectors measure nothing
+            return []
         stats = self.select("stats", [f"tables/{recipe}/stats/{step.name}/{shard}.parquet" for step in steps])
         return self.records(f"SELECT * FROM {stats} WHERE sample_id = ?", [storable(sample_id)])
 
@@ -519,6 +522,7 @@ class _Asking:
             bound=verdict["bound"],
             status=verdict["status"],
             reason=verdict["reason"],
+            in_favour_of=verdict["in_favour_of"],
             run_id=provenance.run_id,
             created_at=provenance.created_at,
             numbers=tuple(shown),

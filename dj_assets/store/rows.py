@@ -54,8 +54,10 @@ class Verdict:
     """What happens to a sample, and why.
 
     step: the first failing step's key (dropped), or the first step that could not be decided (undecided).
-    value and bound: the failing number and the range it left, as text (`video_motion_score >= 2.0`).
-    status, reason: why undecided.
+    value and bound: the failing number and the range it left, as text (`video_motion_score >= 2.0`); of a step over the
+    whole dataset its rule in words.
+    status, reason: why undecided; the reason also why a step over the whole dataset dropped it.
+    in_favour_of: id of the sample that stays in its place.
     """
 
     sample_id: str
@@ -67,6 +69,22 @@ class Verdict:
     bound: str = ""
     status: Status = "ok"
     reason: str = ""
+    in_favour_of: str = ""
+
+
+@dataclass(frozen=True)
+class Ballot:
+    """What one sample brings to the steps over the whole dataset, so that these never look at its shard again.
+
+    failing, unknown: places in the recipe, from 0, of the first step that fails and of the first that could not be
+    decided; None where none is. papers: one per step over the whole dataset, in order: JSON, or empty where a step
+    before it does not let the sample pass.
+    """
+
+    sample_id: str
+    failing: int | None = None
+    unknown: int | None = None
+    papers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

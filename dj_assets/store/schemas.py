@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dj_assets import samples as sample_format
 from dj_assets.samples import Sample, Video
-from dj_assets.store.rows import Fact, Row, Verdict
+from dj_assets.store.rows import Ballot, Fact, Row, Verdict
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -192,7 +192,20 @@ VERDICTS = Table(
         Column(46, "values", "numbers", "the sample's values of that stat, one per video", ()),
         Column(47, "bound", "text", "the range that they left"),
         Column(48, "status", "text", "why undecided", "ok"),
-        Column(49, "reason", "text", "the same in words"),
+        Column(49, "reason", "text", "the same in words, and why a step over the whole dataset dropped it"),
+        Column(50, "in_favour_of", "text", "sample that stays in its place"),
+    ),
+    version=2,
+)
+
+BALLOTS = Table(
+    "ballots",
+    "What each sample brings to the steps over the whole dataset. No view shows them: they are made from other tables.",
+    (
+        *VERDICTS.columns,
+        Column(61, "failing", "whole", "place in the recipe of the first step that fails; NULL where none does", None),
+        Column(62, "unknown", "whole", "of the first step that could not be decided; NULL where none is", None),
+        Column(63, "papers", "texts", "per step over the whole dataset: JSON, or empty where it is no candidate", ()),
     ),
 )
 
@@ -245,6 +258,16 @@ def verdict_record(verdict: Verdict, place: Mapping[str, str]) -> dict[str, Any]
 def verdict_of(record: Mapping[str, Any]) -> Verdict:
     """Inverse of `verdict_record`."""
     return Verdict(**_pick(Verdict, record))
+
+
+def ballot_record(ballot: Ballot, alone: Verdict, place: Mapping[str, str]) -> dict[str, Any]:
+    """A ballot, and the verdict on the sample alone, as a line of `BALLOTS`."""
+    return {**verdict_record(alone, place), **_shallow(ballot)}
+
+
+def ballot_of(record: Mapping[str, Any]) -> Ballot:
+    """The ballot of such a line; `verdict_of` gives the verdict."""
+    return Ballot(**_pick(Ballot, record))
 
 
 def _shallow(value: Any) -> dict[str, Any]:

@@ -4,6 +4,7 @@
        tables/<recipe>/samples/<shard>.parquet            what a recipe's run said of a shard; replaced whole
        tables/<recipe>/stats/<step>/<shard>.parquet
        tables/<recipe>/verdicts/<shard>.parquet
+       tables/<recipe>/ballots/<shard>.parquet            see `ballots`; where steps decide over the whole dataset
        export/<recipe>/                                   parts of the export
        measures/<operator>/<measure id>/measure.json      what the measure id stands for
        identities/                                        which bytes lay at which path, to spare reading them again
@@ -25,15 +26,17 @@ from typing import Any, TypeVar
 
 from dj_assets.errors import Status, StoreError
 from dj_assets.samples import Sample, Shard
-from dj_assets.store import costs, files, identities, index, landings, ledger, lineage, measures, peers, probes
+from dj_assets.store import ballots, costs, files, identities, index, landings, ledger, lineage, measures, peers, probes
 from dj_assets.store import facts as facts_log
 from dj_assets.store.measures import MeasureInfo
-from dj_assets.store.rows import Fact, Provenance, Row, Verdict
+from dj_assets.store.rows import Ballot, Fact, Provenance, Row, Verdict
 from dj_assets.store.schemas import (
+    BALLOTS,
     SAMPLES,
     STATS,
     VERDICTS,
     Table,
+    ballot_record,
     row_of,
     row_record,
     sample_of,
@@ -121,6 +124,44 @@ class Store:
     def verdicts_provenance(self, recipe: str, shard: str) -> Provenance | None:
         """Where a shard's verdicts come from, by the file's footer; None where they have to be made again."""
         return self._provenance(self.verdicts_path(recipe, shard))
+
+    def write_ballots(
+        self, recipe: str, shard: str, ballots_: Sequence[Ballot], alone: Sequence[Verdict], provenance: Provenance
+    ) -> Path:
+        """Replace what a shard brings to the steps over the whole dataset. alone: the verdict on each sample alone."""
+        place = {"recipe": recipe, "shard": shard}
+        records = [ballot_record(*pair, place) for pair in zip(ballots_, alone, strict=True)]
+        path = self._ballots_path(recipe, shard)
+        # Not in the ledger: nobody asks where it comes from that the verdicts made of it do not answer.
+        files.write_table(path, BALLOTS, BALLOTS.pack(records), replace(_dated(provenance), rows=len(records)))
+        return path
+
+    def read_ballots(self, recipe: str, shard: str) -> tuple[Sequence[Ballot], str] | None:
+        """(ballots, code version) of a shard; None where they have to be made again."""
+        return ballots.read(self._ballots_path(recipe, shard))
+
+    def read_alone(self, recipe: str, shard: str) -> list[Verdict]:
+        """The verdicts on a shard's samples alone, as written with its ballots."""
+        path = self._ballots_path(recipe, shard)
+        with _missing_as(path, asset=f"{recipe}/filtered", shard=shard):
+            return ballots.read_alone(path)
+
+    def read_settled(self, recipe: str) -> dict[str, str]:
+        """shard → version of its verdicts, as the steps over the whole dataset settled them last."""
+        return ballots.read_settled(self._ballots_path(recipe, "any").parent)
+
+    def write_settled(self, recipe: str, versions: Mapping[str, str]) -> None:
+        """Replace what was settled."""
+        ballots.write_settled(self._ballots_path(recipe, "any").parent, versions)
+
+    @contextmanager
+    def settling(self, recipe: str) -> Iterator[None]:
+        """Nobody else settles this recipe, or exports what was settled, meanwhile."""
+        with ballots.locked(self._ballots_path(recipe, "any").parent):
+            yield
+
+    def _ballots_path(self, recipe: str, shard: str) -> Path:
+        return self._table_path(recipe, "ballots", shard)
 
     def decided_shards(self, recipe: str) -> list[str]:
         """Shards of a recipe that have verdicts, sorted."""

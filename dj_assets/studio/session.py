@@ -72,11 +72,17 @@ class _Cache:
 
 
 class Session:
-    """A recipe's stored numbers, looked at under bounds that move. Safe to ask from several threads."""
+    """A recipe's stored numbers, looked at under bounds that move. Safe to ask from several threads.
+
+    whole: steps that decide over the whole dataset. They are in none of the counts, which the page says.
+    """
 
     def __init__(self, plan: Plan, columns: Columns, store: Store) -> None:
-        self.plan = plan
-        self.columns = columns
+        self.whole = plan.whole_steps
+        self.plan = plan = plan.alone
+        self.columns = columns = replace(
+            columns, plan=plan, steps={step.key: columns.steps[step.key] for step in plan.steps}
+        )
         self.store = store
         self.steps = {step.key: step for step in plan.steps}
         self.axes = {
@@ -95,6 +101,7 @@ class Session:
     def take_plan(self, plan: Plan) -> None:
         """Take the bounds of the same recipe, written anew, for what it says. Raises `DjAssetsError` where its steps or
         measures are others: then the numbers at hand are not its own."""
+        whole, plan = plan.whole_steps, plan.alone
         if [(s.key, s.measure_id, s.video_key) for s in plan.steps] != [
             (s.key, s.measure_id, s.video_key) for s in self.plan.steps
         ]:
@@ -104,6 +111,7 @@ class Session:
                 try_="start dj-assets tune again",
             )
         steps = {step.key: replace(self.columns.steps[step.key], step=step) for step in plan.steps}
+        self.whole = whole
         self.plan, self.columns = plan, replace(self.columns, plan=plan, steps=steps)
         self.steps = {step.key: step for step in plan.steps}
         self._cache = _Cache()
@@ -125,6 +133,7 @@ class Session:
             "num_samples": columns.num_samples,
             "malformed": int(columns.malformed.sum()),
             "steps": [self._step(step) for step in self.plan.steps],
+            "whole": [{"key": step.key, "keeps": step.keeps} for step in self.whole],
             "shards": [{"key": key, "samples": int(count)} for key, count in zip(names, counts, strict=True)],
             "fields": bulk.record_fields(self.store.root, self.plan.recipe.name),
             "state": state_of(self.plan).model_dump(),

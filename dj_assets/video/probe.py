@@ -6,6 +6,7 @@ file object ─format and protocol allow-lists→ container ─demux, no decode�
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dj_assets.errors import MediaError, NoVideoStream, Refused, TooLarge, Unreadable
-from dj_assets.frames import Size, VideoInfo
+from dj_assets.frames import PacketDigest, Size, VideoInfo
 from dj_assets.video.audio_times import AudioTimes
 from dj_assets.video.bitstream import ParameterSets
 from dj_assets.video.decode_plan import PacketTable
@@ -64,12 +65,14 @@ class OpenVideo:
             self.restart()
         yield from self.packets_from_here()
 
-    def packets_and_sound(self) -> Iterator[Any]:
-        """Every packet of the stream, read from the file, and those of all audio streams in between."""
+    def packets_and_sound(self, *, all_videos: bool = False) -> Iterator[Any]:
+        """Every packet of the stream, read from the file, and those of all audio streams in between; with those of all
+        other video streams, cover art included, where asked."""
         if not self.is_at_start:
             self.restart()
         self.is_at_start = False
-        for packet in self.container.demux(self.stream, *self.container.streams.audio):
+        streams = self.container.streams
+        for packet in self.container.demux(*(streams.video if all_videos else [self.stream]), *streams.audio):
             if packet.size:
                 yield packet
 
@@ -153,18 +156,23 @@ def _open_stream(path: str, container: Any, limits: MediaLimits, threads: int) -
     return stream
 
 
-def probe(video: OpenVideo, *, hold: bool = False) -> Scan:
+def probe(video: OpenVideo, *, hold: bool = False, digest: bool = False) -> Scan:
     """Read every packet of the stream once, without decoding. hold: keep them, if they are few, for decoding.
 
+    digest: whether `VideoInfo.packets` is wanted, for which those of other video streams are read, too.
     Raises `Unreadable` (no packets, truncated) and `TooLarge` (frames).
     """
     _check_truncation(video)
-    seen, heard = _SeenPackets(video, hold), AudioTimes()
-    for packet in video.packets_and_sound():
+    seen, heard, hashed = _SeenPackets(video, hold), AudioTimes(), _HashedPackets()
+    sound = {stream.index for stream in video.container.streams.audio}
+    for packet in video.packets_and_sound(all_videos=digest):
+        if packet.stream_index in sound:
+            heard.add(packet)
+            continue
+        if digest:
+            hashed.add(packet)
         if packet.stream_index == video.stream.index:
             seen.add(packet)
-        else:
-            heard.add(packet)
     if not seen.ticks:
         raise Unreadable(
             f"{video.path} holds no video packets",
@@ -179,8 +187,24 @@ def probe(video: OpenVideo, *, hold: bool = False) -> Scan:
         scan.info,
         packet_bytes=seen.shown_bytes,
         audio_seconds=heard.seconds_within(start, start + scan.info.duration_seconds),
+        packets=hashed.digest() if digest else None,
     )
     return replace(scan, info=info, packets=seen.table(scan.ticks), is_whole=seen.sets_change)
+
+
+class _HashedPackets:
+    """The bytes of every packet of every video stream, as the demuxer interleaves them."""
+
+    def __init__(self) -> None:
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._num_bytes = 0
+
+    def add(self, packet: Any) -> None:
+        self._md5.update(packet)
+        self._num_bytes += packet.size
+
+    def digest(self) -> PacketDigest:
+        return PacketDigest(self._md5.hexdigest(), self._num_bytes)
 
 
 class _SeenPackets:

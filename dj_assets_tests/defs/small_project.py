@@ -43,7 +43,8 @@ class Call:
 class FakeMeasure:
     """Stands in for `dj_assets.measure`, but of passes on records, which need no video.
 
-    value: (step key, sample id) → number; a sample has line numbers from 1.
+    value: (step key, sample id) → number; a sample has line numbers from 1. A video's content is its name without
+    folder and suffix, which is the detail of a step over the whole dataset, too.
     """
 
     value: Callable[[str, str], float] = lambda step_key, sample_id: 100.0
@@ -96,6 +97,7 @@ class FakeMeasure:
                     measure_id=step.measure_id,
                     stat=step.operator.stats[0].name,
                     value=None if skipped else self.value(step.key, sample.sample_id),
+                    window_details=() if skipped or step.rule is None else (Path(video.path).stem,),
                     status="skipped" if skipped else "ok",
                     measured_at="" if skipped else f"call {len(self.calls)}",
                     cost_seconds=float(len(self.calls)),

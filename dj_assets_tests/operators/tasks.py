@@ -12,7 +12,7 @@ from dj_assets.video_run import Measured, MeasureSpec, Task, measure_task
 
 def spec(operator: str, **params: Any) -> MeasureSpec:
     """A measure on the CPU."""
-    declared = operators.get(operator)
+    declared = operators.measure(operator)
     chosen = declared.params(**params)
     return MeasureSpec(declared.measure_id(chosen, "cpu"), operator, chosen.model_dump_json(), "cpu")
 

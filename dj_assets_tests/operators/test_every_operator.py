@@ -16,11 +16,13 @@ from dj_assets import operators
 from dj_assets.errors import MediaError, UnknownOperator
 from dj_assets.frames import Size, VideoInfo, Windows
 from dj_assets.operators._contract import Bound, Device, NoParams, Operator, Params, Scores, Stat, View, flag
+from dj_assets.operators._whole import Whole
 from dj_assets.video_run import measure_task
 from dj_assets_tests import videos
 from dj_assets_tests.operators.tasks import measure, spec, task
 
-NAMES = operators.names()
+NAMES = [name for name in operators.names() if isinstance(operators.get(name), Operator)]
+WHOLE = [name for name in operators.names() if isinstance(operators.get(name), Whole)]
 ON_FRAMES = [name for name in NAMES if operators.get(name).plan is not None]
 ON_RECORDS = [name for name in NAMES if operators.get(name).compute == "record"]
 LIGHT = [name for name in NAMES if operators.get(name).compute in ("header", "cpu")]
@@ -48,7 +50,19 @@ def test_is_a_full_declaration(name: str) -> None:
     assert len(set(operator.option_names)) == len(operator.option_names)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", WHOLE)
+def test_is_a_full_declaration_over_the_whole_dataset(name: str) -> None:
+    whole = operators.get(name)
+    assert isinstance(whole, Whole) and whole.name == name
+    assert whole.summary and whole.version >= 1
+    assert whole.keeps(whole.params())
+    assert len(set(whole.option_names)) == len(whole.option_names)
+    assert whole.params(**json.loads(whole.params().model_dump_json())) == whole.params()
+    assert operators.measure(name) == whole.operator or whole.measure is None
+    assert whole.choose([], whole.params()).dropped == {}, "of nobody, nobody goes"
+
+
+@pytest.mark.parametrize("name", [*NAMES, *WHOLE])
 def test_has_a_test_file_of_its_name(name: str) -> None:
     assert (Path(__file__).parent / f"test_{name}.py").exists()
 

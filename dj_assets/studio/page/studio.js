@@ -488,6 +488,7 @@ function showNotes() {
     if (open) notes.push(`${whole(open)} videos have no ${panel.stat} yet, so their samples are undecided here: dj-assets analyze ${page.meta.file} measures them.`);
   }
   if (page.meta.malformed) notes.push(`${whole(page.meta.malformed)} lines of the manifest are no samples; they are undecided whatever the bounds.`);
+  for (const step of page.meta.whole) notes.push(`${step.key} looks at the whole dataset, after all bounds of the steps before it. It is in none of these counts: of what they call kept, a run keeps only ${step.keeps}.`);
   $("notes").replaceChildren(...notes.map((text) => make("p", { text })));
 }
 

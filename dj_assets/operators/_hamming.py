@@ -1,0 +1,135 @@
+"""Pairs of near codes among many, without comparing each with each: multi-index hashing (Norouzi, Punjani and Fleet,
+"Fast search in Hamming space with multi-index hashing", 2012), exact for the distance asked for.
+
+A row is a video: one code of 64 bits per place, of which some may be missing. Two rows are so many bits apart as the
+mean over the places that both have.
+
+    mean over places <= d   so at some place         <= d bits apart
+    64 bits in m pieces     so in some piece of it   <= d / m bits apart   which a table of that piece finds
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+BITS = 64
+MOST_FLIPS = 2
+BLOCK_PAIRS = 4_000_000
+"""Pairs that are looked at together: some 100 MB."""
+
+JOIN_COST, PAIR_COST = 50, 15
+"""Nanoseconds to look one row up in a table, and to compare one pair at one place; measured on one core."""
+
+Codes = npt.NDArray[np.uint64]
+Flags = npt.NDArray[np.bool_]
+
+
+class Pairs(NamedTuple):
+    """Near pairs: int64 [K], first < second; float64 [K], bits apart. By first, then second."""
+
+    first: npt.NDArray[np.int64]
+    second: npt.NDArray[np.int64]
+    distances: npt.NDArray[np.float64]
+
+
+def near_pairs(codes: Codes, present: Flags, max_distance: float, *, least_places: int) -> Pairs:
+    """Every pair of rows that is at most `max_distance` bits apart, over `least_places` common places or more.
+
+    codes: uint64 [N, places]. present: bool [N, places]. max_distance: 0 to 64.
+    """
+    found = [
+        _near(codes, present, pairs, max_distance, least_places) for pairs in _suspects(codes, present, max_distance)
+    ]
+    if not found:
+        nothing = np.zeros(0, dtype=np.int64)
+        return Pairs(nothing, nothing, np.zeros(0))
+    first, second, distances = (np.concatenate(one) for one in zip(*found, strict=True))
+    _, once = np.unique(first * len(codes) + second, return_index=True)
+    return Pairs(first[once], second[once], distances[once])
+
+
+def _near(codes: Codes, present: Flags, pairs: npt.NDArray[np.int64], max_distance: float, least_places: int) -> Pairs:
+    """Of these pairs, int64 [2, K], those that are near."""
+    first, second = pairs
+    both = present[first] & present[second]
+    bits = np.where(both, np.bitwise_count(codes[first] ^ codes[second]), 0).sum(axis=1, dtype=np.int64)
+    places = both.sum(axis=1)
+    near = (places >= max(1, least_places)) & (bits <= max_distance * places)
+    return Pairs(first[near], second[near], bits[near] / places[near])
+
+
+def _suspects(codes: Codes, present: Flags, max_distance: float) -> Iterator[npt.NDArray[np.int64]]:
+    """Pairs that may be near, int64 [2, K], first < second, in blocks; a near one is in one block or several."""
+    count, places = codes.shape
+    flips = _best_flips(count, places, max_distance)
+    if flips is None:
+        yield from _every_pair(count)
+        return
+    pieces = int(max_distance) // (flips + 1) + 1
+    edges = np.linspace(0, BITS, pieces + 1).astype(int)
+    for place in range(places):
+        rows = np.flatnonzero(present[:, place])
+        for begin, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+            mask = np.uint64((1 << (end - begin)) - 1)
+            yield from _equal_but_for(rows, (codes[rows, place] >> np.uint64(begin)) & mask, end - begin, flips)
+
+
+def _best_flips(count: int, places: int, max_distance: float) -> int | None:
+    """How many bits of a piece may differ, so that the whole takes least time; None: compare each with each."""
+    costs: dict[int | None, float] = {None: count * count / 2 * places * PAIR_COST}
+    for flips in range(MOST_FLIPS + 1):
+        pieces = int(max_distance) // (flips + 1) + 1
+        probes = sum(_choose(BITS // pieces, number) for number in range(flips + 1))
+        joins = places * pieces * probes * count
+        costs[flips] = joins * (JOIN_COST + count / 2 ** (BITS // pieces) * places * PAIR_COST)
+    return min(costs, key=costs.__getitem__)
+
+
+def _choose(total: int, number: int) -> int:
+    return (1, total, total * (total - 1) // 2)[number]
+
+
+def _every_pair(count: int) -> Iterator[npt.NDArray[np.int64]]:
+    rows = max(1, BLOCK_PAIRS // max(1, count))
+    for begin in range(0, count, rows):
+        first, second = np.meshgrid(np.arange(begin, min(begin + rows, count)), np.arange(count), indexing="ij")
+        yield np.stack([first[first < second], second[first < second]])
+
+
+def _equal_but_for(
+    rows: npt.NDArray[np.int64], values: Codes, bits: int, flips: int
+) -> Iterator[npt.NDArray[np.int64]]:
+    """Pairs of rows whose values, of so many bits, differ in `flips` bits or fewer."""
+    order = np.argsort(values, kind="stable")
+    table, rows = values[order], rows[order]
+    for number in range(flips + 1):
+        for chosen in combinations(range(bits), number):
+            flipped = np.uint64(sum(1 << bit for bit in chosen))
+            wanted = table ^ flipped
+            begins, ends = np.searchsorted(table, wanted, "left"), np.searchsorted(table, wanted, "right")
+            yield from _joined(rows, begins, ends)
+
+
+def _joined(
+    rows: npt.NDArray[np.int64], begins: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]
+) -> Iterator[npt.NDArray[np.int64]]:
+    """Each row with the rows from its begin to its end, those pairs with first < second."""
+    counts = ends - begins
+    totals = np.cumsum(counts)
+    start = 0
+    while start < len(rows):
+        done = totals[start - 1] if start else 0
+        stop = max(start + 1, int(np.searchsorted(totals, done + BLOCK_PAIRS, "right")))
+        some = counts[start:stop]
+        first = np.repeat(rows[start:stop], some)
+        within = np.arange(len(first)) - np.repeat(np.cumsum(some) - some, some)
+        second = rows[np.repeat(begins[start:stop], some) + within]
+        keep = first < second
+        if keep.any():
+            yield np.stack([first[keep], second[keep]])
+        start = stop
