@@ -87,6 +87,7 @@ class Mapper:
     aliases: older names of options -> the name of today.
     keeps_original: the option by which the sample itself stays, before the new one; empty: it never does.
     reads_text: whether products hang on the sample's text.
+    closes_chunks: for `clips`, whether upstream ends each chunk of the new text by its end token.
     """
 
     name: str
@@ -102,6 +103,7 @@ class Mapper:
     aliases: Mapping[str, str] = field(default_factory=dict)
     keeps_original: str = ""
     reads_text: bool = False
+    closes_chunks: bool = False
     device_moves_result: bool = False
     ignored: Mapping[str, str] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
