@@ -61,11 +61,13 @@ def produce(
     provenance: Provenance,
     progress: Callable[[Progress], None] | None = None,
     but_not_statuses: Collection[Status] = (),
+    is_distrusted: bool = False,
 ) -> ProduceResult:
     """The samples that a mapper makes of the kept samples of one shard. What is made goes into the store as it comes.
 
     parent_recipe: the stage that the kept samples are of. stats: sample id -> what was measured of it, as exports name
-    it. roots: folders that videos and products may lie in. but_not_statuses: failures to ask for again.
+    it. roots: folders that videos and products may lie in. but_not_statuses: failures to ask for again. is_distrusted:
+    make everything again.
     Raises `StoreError` where a folder of products cannot be written to, before anything is decoded.
     """
     started = time.perf_counter()
@@ -73,6 +75,8 @@ def produce(
     store.describe_measure(info_of(step))
     known = store.find_products(step.mapper.name, step.measure_id, list(wanted), but_not_statuses=but_not_statuses)
     sound, changed = _sound(step, known, wanted, roots, trusts_mtime=recipe.settings.trust_mtime, limits=limits)
+    if is_distrusted:
+        sound, changed = {}, [Path(path) for path in products.by_path(known)]
     missing = {key: videos[0] for key, videos in wanted.items() if key not in sound}
     _refuse_unwritable({step.folder_beside(video.path) for video in missing.values()}, step)
     for path in changed:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,8 @@ class ShardReport:
     """What became of one shard.
 
     failure: text for people, empty on success. traceback: where the failure is a bug rather than something to mend.
-    summary: counts of its verdicts; None where `filtered` was not reached or not asked for.
+    summary: counts of its verdicts; None where `filtered` was not reached or not asked for. earlier: of a recipe with
+    mappers, the same for each stage before the last, by its name, as far as it was reached.
     """
 
     shard_key: str
@@ -48,6 +49,7 @@ class ShardReport:
     failure: str = ""
     traceback: str = ""
     summary: Summary | None = None
+    earlier: Mapping[str, Summary] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,13 @@ class RunReport:
     def summary(self) -> Summary | None:
         """Counts over all shards that have verdicts; None where none has."""
         return total_summary([shard.summary for shard in self.shards if shard.summary is not None])
+
+    @property
+    def earlier(self) -> dict[str, Summary]:
+        """The same of each stage before the last, by its name."""
+        names = dict.fromkeys(name for shard in self.shards for name in shard.earlier)
+        found = {name: [one.earlier[name] for one in self.shards if name in one.earlier] for name in names}
+        return {name: total for name, summaries in found.items() if (total := total_summary(summaries)) is not None}
 
 
 def total_summary(summaries: Sequence[Summary]) -> Summary | None:
@@ -223,23 +232,37 @@ class _Runner:
             seconds=time.perf_counter() - started_seconds,
             failure=failure,
             traceback=traceback,
-            summary=self._summary(result, shard_key),
+            summary=self._summary(self.plan, result, shard_key),
+            earlier={
+                stage.recipe.name: summary
+                for stage in self.plan.stages[:-1]
+                if (summary := self._summary(stage, result, shard_key)) is not None
+            },
         )
         return result, report
 
-    def _summary(self, result: dg.ExecuteInProcessResult, shard_key: str) -> Summary | None:
-        if not _materializations(result, self.graph.filtered):
+    def _summary(self, plan: Plan, result: dg.ExecuteInProcessResult, shard_key: str) -> Summary | None:
+        if not _materializations(result, RecipeGraph(plan).filtered):
             return None
-        return summarize(self.plan, self.store.read_verdicts(self.plan.recipe.name, shard_key))
+        return summarize(plan, self.store.read_verdicts(plan.recipe.name, shard_key))
 
     def exported_paths(self, result: dg.ExecuteInProcessResult) -> dict[str, Path]:
-        """Files that this run's export wrote, as its metadata names them."""
-        return {
-            name.removeprefix("path_"): Path(str(value.value))
-            for materialization in _materializations(result, self.graph.export)
-            for name, value in materialization.metadata.items()
-            if name.startswith("path_")
-        }
+        """Files that this run's exports wrote, as their metadata names them; of an earlier stage, whose kept samples
+        went on, those of the samples that left it."""
+        paths = _export_paths(result, self.graph)
+        for number, stage in enumerate(self.plan.stages[:-1], start=1):
+            found = _export_paths(result, RecipeGraph(stage))
+            paths |= {f"dropped_stage{number}": found["dropped"]} if "dropped" in found else {}
+        return paths
+
+
+def _export_paths(result: dg.ExecuteInProcessResult, graph: RecipeGraph) -> dict[str, Path]:
+    return {
+        name.removeprefix("path_"): Path(str(value.value))
+        for materialization in _materializations(result, graph.export)
+        for name, value in materialization.metadata.items()
+        if name.startswith("path_")
+    }
 
 
 def _materializations(result: dg.ExecuteInProcessResult, asset: dg.AssetKey) -> list[dg.AssetMaterialization]:
