@@ -76,7 +76,8 @@ def produce(
     known = store.find_products(step.mapper.name, step.measure_id, list(wanted), but_not_statuses=but_not_statuses)
     sound, changed = _sound(step, known, wanted, roots, trusts_mtime=recipe.settings.trust_mtime, limits=limits)
     if is_distrusted:
-        sound, changed = {}, [Path(path) for path in products.by_path(known)]
+        old = ((key, Path(path)) for key, kept in known.items() for path in products.by_path({key: kept}))
+        sound, changed = {}, [path for key, path in old if path.is_file() and _may_replace(step, path, wanted[key])]
     missing = {key: videos[0] for key, videos in wanted.items() if key not in sound}
     _refuse_unwritable({step.folder_beside(video.path) for video in missing.values()}, step)
     for path in changed:
