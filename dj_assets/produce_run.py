@@ -73,7 +73,7 @@ def produce_task(task: ProduceTask) -> Produced:
 def make_products(task: ProduceTask) -> Sequence[Product]:
     """Open the video and have the mapper work on it. Raises `MediaError`, `StoreError`, and what a mapper raises."""
     from dj_assets.video.probe import open_video
-    from dj_assets.workbench import products_of  # type: ignore[import-untyped,unused-ignore]  # TODO: media's branch
+    from dj_assets.workbench import products_of
 
     video, spec = task.video, task.spec
     mapper: Any = operators.get(spec.operator)

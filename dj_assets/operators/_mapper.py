@@ -63,16 +63,23 @@ class Bench(Protocol):
         """The video itself, for where nothing is to do."""
 
     def clips(self, spans: Sequence[Span]) -> list[Product]:
-        """A video of each span, first to last, cut to the frame, in one decode of the parent."""
+        """A video of each span, first to last, cut to the frame, in one decode of the parent. spans: by rising first
+        frame; they may overlap."""
 
-    def filtered(self, chain: Sequence[tuple[str, Mapping[str, str]]]) -> Product:
-        """The whole video through FFmpeg's video filters, each a name and its arguments, handed over as data."""
+    def filtered(self, chain: Sequence[tuple[str, Mapping[str, str]]], *, upright: bool = False) -> Product:
+        """The whole video through FFmpeg's video filters, each a name and its arguments, handed over as data.
+
+        upright: turn the pictures first, as players do; no turn is then left to them. Else filters see coded pictures.
+        """
 
     def redrawn(self, change: Callable[[Rgb, int], Rgb], *, size: Size | None = None) -> Product:
-        """The whole video, each picture changed. change(picture, index): uint8 [H, W, 3] RGB, to that or `size`."""
+        """The whole video, each picture changed. change(picture, index): uint8 [H, W, 3] RGB, coded and not turned,
+        not to be written to, to one of that shape or of `size`. To give back the array itself leaves a picture alone.
+        """
 
-    def picture(self, rgb: Rgb, name: str) -> Product:
-        """A JPEG file. name: what tells it from the video's other pictures, such as `frame_0`."""
+    def picture(self, rgb: Rgb, name: str, *, at_seconds: float) -> Product:
+        """A JPEG file. name: what tells it from the video's other pictures, such as `frame_0`. at_seconds: when it is
+        shown, on the parent's clock."""
 
 
 @dataclass(frozen=True, kw_only=True)
