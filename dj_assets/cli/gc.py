@@ -91,7 +91,8 @@ def _in_use() -> dict[str, InUse]:
             shards = frozenset(shard.key for shard in find_dataset(plan.recipe).shards) or None
         except (RecipeError, OSError):
             shards = None
-        used[plan.recipe.name] = InUse(frozenset(step.key for step in plan.steps), shards)
+        for stage in plan.stages:
+            used[stage.recipe.name] = InUse(frozenset(step.key for step in stage.steps), shards)
     if not used:
         raise RecipeError(
             "--unused without any recipe: every table would be unused",

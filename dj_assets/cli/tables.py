@@ -11,7 +11,7 @@ from dj_assets.cli.console import print_lines, print_table
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from dj_assets.plan import Plan, Step
+    from dj_assets.plan import MapperStep, Plan, Step
     from dj_assets.recipe import Recipe
 
 
@@ -22,7 +22,7 @@ def print_plan(out: Console, plan: Plan) -> None:
     remarks = [*(f"note: {note}" for note in plan.notes), *(f"warning: {warning}" for warning in plan.warnings)]
     print_lines(out, [*remarks, ""] if remarks else [])
     headings = ("step", "operator", "pass", "params", "keeps", "measure")
-    print_table(out, headings, [_step_cells(step) for step in plan.steps], numbers=("step",))
+    print_table(out, headings, [_step_cells(step) for step in plan.all_steps], numbers=("step",))
 
 
 def _configuration(recipe: Recipe) -> Iterator[tuple[str, str, str]]:
@@ -38,14 +38,33 @@ def _place(recipe: Recipe, key: str) -> str:
     return f"{file}:{line}" if line else file
 
 
-def _step_cells(step: Step) -> tuple[str, ...]:
+def _step_cells(step: Step | MapperStep) -> tuple[str, ...]:
+    from dj_assets.plan import MapperStep
+
     computed_on = f"{step.compute} (on {step.device})" if step.compute == "gpu" else step.compute
+    return (
+        str(step.number),
+        step.key,
+        computed_on,
+        changed_params(step),
+        (makes(step) if isinstance(step, MapperStep) else _keeps(step)),
+        step.measure_id,
+    )
+
+
+def _keeps(step: Step) -> str:
     any_or_all = f" ({step.any_or_all} of the videos)" if step.any_or_all != step.operator.any_or_all_default else ""
-    keeps = step.keeps + any_or_all
-    return str(step.number), step.key, computed_on, changed_params(step), keeps, step.measure_id
+    return step.keeps + any_or_all
 
 
-def changed_params(step: Step) -> str:
+def makes(step: MapperStep) -> str:
+    """What becomes of a sample, in the column of what filters keep: `makes clips, the original stays`."""
+    each = ", each a sample" if step.clip_per_sample else ""
+    stays = ", the original stays" if step.keeps_original else ""
+    return f"makes {step.mapper.role}{each}{stays}"
+
+
+def changed_params(step: Step | MapperStep) -> str:
     """The params that differ from their defaults on the step's device, as `frame_sample_num=5`; `defaults` for none."""
     defaults = type(step.params).model_construct().on(step.device).model_dump(mode="json")
     shown = [

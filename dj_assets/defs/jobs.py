@@ -51,6 +51,10 @@ class ShardReport:
     summary: Summary | None = None
     earlier: Mapping[str, Summary] = field(default_factory=dict)
 
+    def summary_of(self, stage: Plan) -> Summary | None:
+        """Of one stage of the recipe; None where that was not reached."""
+        return self.earlier.get(stage.recipe.name, None if stage.recipe.stage_of else self.summary)
+
 
 @dataclass(frozen=True)
 class RunReport:
@@ -75,12 +79,10 @@ class RunReport:
         """Counts over all shards that have verdicts; None where none has."""
         return total_summary([shard.summary for shard in self.shards if shard.summary is not None])
 
-    @property
-    def earlier(self) -> dict[str, Summary]:
-        """The same of each stage before the last, by its name."""
-        names = dict.fromkeys(name for shard in self.shards for name in shard.earlier)
-        found = {name: [one.earlier[name] for one in self.shards if name in one.earlier] for name in names}
-        return {name: total for name, summaries in found.items() if (total := total_summary(summaries)) is not None}
+    def summary_of(self, stage: Plan) -> Summary | None:
+        """Counts over all shards that have verdicts in one stage of the recipe; None where none has."""
+        found = [shard.summary_of(stage) for shard in self.shards]
+        return total_summary([summary for summary in found if summary is not None])
 
 
 def total_summary(summaries: Sequence[Summary]) -> Summary | None:
