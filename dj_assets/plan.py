@@ -344,6 +344,18 @@ def _chained(recipe: Recipe, stages: Sequence[Sequence[Step]], mappers: Sequence
     return plan
 
 
+def refuse_mappers(plan: Plan, tool: str, *, try_: str) -> None:
+    """Raise `RecipeError` where a tool that looks at one stage alone is given a recipe with mappers."""
+    if plan.made_by is not None:
+        mappers = ", ".join(step.key for step in plan.all_steps if isinstance(step, MapperStep))
+        raise RecipeError(
+            f"{tool} was given {plan.recipe.file}, which has mappers: {mappers}",
+            allowed="a recipe of filters alone, whose samples are those of its dataset",
+            try_=try_,
+            file=plan.recipe.file,
+        )
+
+
 def stage_name(recipe_name: str, number: int) -> str:
     """The name of an earlier stage, counted from 1; the last one has the recipe's own."""
     return f"{recipe_name}__{number}"

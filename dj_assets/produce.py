@@ -85,7 +85,7 @@ def produce(
     run = _Run(step, store, provenance, len(missing), progress)
     run.take(_outcomes(step, list(_tasks(step, missing, roots, limits)), workers, limits))
     found = {**sound, **run.found}
-    samples = [] if run.bug else list(_composed(step, recipe, kept, found, stats, parent_recipe))
+    samples = [] if run.bug else list(composed(step, recipe, kept, found, stats, parent_recipe))
     return ProduceResult(
         samples,
         seconds=time.perf_counter() - started,
@@ -97,6 +97,16 @@ def produce(
         peak_worker_mb=run.peak_worker_mb,
         error=OperatorFault(run.bug) if run.bug else None,
     )
+
+
+def known_products(
+    step: MapperStep, recipe: Recipe, samples: Sequence[Sample], store: Store, roots: Sequence[Path]
+) -> dict[ProductKey, Kept]:
+    """What need not be made for these samples: answers that hold, their files all there. Changes nothing."""
+    wanted = _wanted(step, recipe, samples)
+    known = store.find_products(step.mapper.name, step.measure_id, list(wanted))
+    settings = recipe.settings
+    return _sound(step, known, wanted, roots, trusts_mtime=settings.trust_mtime, limits=settings.limits)[0]
 
 
 def info_of(step: MapperStep) -> MeasureInfo:
@@ -304,7 +314,7 @@ class _Run:
             self.listener(Progress(self.step.key, done, self.total, failed, seconds, 0))
 
 
-def _composed(
+def composed(
     step: MapperStep,
     recipe: Recipe,
     kept: Iterable[Sample],
@@ -312,6 +322,7 @@ def _composed(
     stats: Mapping[str, Stats],
     parent_recipe: str,
 ) -> Iterator[Sample]:
+    """The samples of the next stage, of these kept ones, in order. found: what is known of their videos."""
     for sample in kept:
         mapped = [Mapped(video, found.get(key_of(step, recipe, sample, video))) for video in videos_of(step, sample)]
         of_sample = stats.get(sample.sample_id, {})

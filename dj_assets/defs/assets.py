@@ -139,6 +139,11 @@ class RecipeGraph:
         return [self.samples, *(self.stats(step) for step in self.plan.steps)]
 
     @property
+    def until_verdicts(self) -> list[dg.AssetKey]:
+        """What the next stage hangs on."""
+        return [*self.measured, self.filtered]
+
+    @property
     def analysis(self) -> dg.AssetKey:
         return dg.AssetKey([self.name, "analysis"])
 

@@ -190,16 +190,22 @@ def _name(step: Step | MapperStep) -> str:
     return step.mapper.name if isinstance(step, MapperStep) else step.operator.name
 
 
+def _keys(stage: Plan) -> set[str]:
+    """Of a stage's filters, and of the mapper that makes its samples."""
+    return {step.key for step in (*stage.steps, *([stage.made_by] if stage.made_by else []))}
+
+
 def _downstream(plan: Plan, steps: Sequence[Step | MapperStep]) -> list[dg.AssetKey]:
     """These steps' tables, those of the passes after them, which may have spared samples that are wanted now, and
     what is made of them, later stages whole."""
-    first = next(n for n, stage in enumerate(plan.stages) if {*stage.steps, stage.made_by} & set(steps))
+    keys = {step.key for step in steps}
+    first = next(n for n, stage in enumerate(plan.stages) if keys & _keys(stage))
     stage, later = plan.stages[first], plan.stages[first + 1 :]
     rest = [key for one in later for key in RecipeGraph(one).own_keys]
     graph = RecipeGraph(stage)
-    if stage.made_by in steps:
+    if stage.made_by is not None and stage.made_by.key in keys:
         return [*graph.own_keys, *rest]
-    own = [step for step in stage.steps if step in steps]
+    own = [step for step in stage.steps if step.key in keys]
     chosen = [graph.stats(step) for step in own]
     for pass_ in stage.passes:
         if {step.key for step in graph.earlier_steps(pass_)} & {step.key for step in own}:

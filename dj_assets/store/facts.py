@@ -281,12 +281,16 @@ def contents_of_run(root: Path, operator: str, measure_id: str, run_id: str) -> 
 
 def every(root: Path, operator: str, measure_id: str, *, stat_prefix: str) -> Iterator[Fact]:
     """Every fact under one measure whose stat begins so, repeated ones included. Files that cannot be read are left
-    out with a warning."""
+    out with a warning; of a measure with other stats no more than those are read."""
     import pyarrow.compute as pc
 
     folder = folder_of(root, operator, measure_id)
     for name in _names(folder):
         try:
+            with open_parquet(folder / name) as file:
+                stats = file.read(columns=["stat"], use_threads=False).column(0)
+                if not pc.any(pc.starts_with(stats, stat_prefix)).as_py():
+                    continue
             rows = read_table(folder / name, FACTS)
         except FileNotFoundError:
             continue

@@ -661,8 +661,10 @@ class _Asking:
         stats = self.select("stats", [f"tables/*/stats/{files.part(operator, what='operator')}*/*.parquet"])
         self._keep_resting(
             f"SELECT recipe, shard, sample_id, content_hash, measure_id FROM {stats} "
-            "WHERE measure_id IN (SELECT unnest(?)) AND content_hash <> '' AND status <> 'skipped'",
-            [list(measure_ids)],
+            "WHERE measure_id IN (SELECT unnest(?)) AND content_hash <> '' AND status <> 'skipped' UNION ALL "
+            f"SELECT recipe, shard, sample_id, unnest(made).parent_hash, measure_id FROM {self._made_samples()} "
+            "WHERE measure_id IN (SELECT unnest(?))",
+            [list(measure_ids), list(measure_ids)],
         )
 
     def _collect_run(self, asked: str) -> tuple[str, int, tuple[str, ...]]:
@@ -706,6 +708,7 @@ class _Asking:
             "WHERE outcome IN (SELECT unnest(?)) AND shard IN (SELECT unnest(?))) v USING (shard, sample_id)",
             [outcomes, shards],
         )
+        self._add_ancestors(recipe)
         return f"export {export['path']} of {recipe}", 0, ("counted are the samples that it keeps",)
 
     def _collect_video(self, asked: str) -> tuple[str, int, tuple[str, ...]]:
@@ -722,7 +725,44 @@ class _Asking:
         return f"video {_some(contents) or asked}", 0, ()
 
     def _keep_resting(self, sql: str, parameters: Sequence[Any]) -> None:
+        """Begin the table, and follow mappers: what was made of a sample rests on what that one rests on."""
         self._connection.execute(f"CREATE TEMP TABLE resting AS {sql}", list(parameters))
+        made = self._made_samples()
+        level = "SELECT DISTINCT recipe, shard, sample_id, measure_id FROM resting"
+        for _ in _staged(self.root):
+            self._connection.execute(f"CREATE OR REPLACE TEMP TABLE level AS {level}")
+            level = (
+                "SELECT m.recipe, m.shard, m.sample_id, level.measure_id FROM "
+                f"(SELECT recipe, shard, sample_id, parent_recipe, parent_id FROM {made}) m JOIN level "
+                "ON m.shard = level.shard AND m.parent_recipe = level.recipe AND m.parent_id = level.sample_id"
+            )
+            if not self.one(f"SELECT count(*) FROM ({level})")[0]:
+                return
+            self._connection.execute(f"INSERT INTO resting BY NAME {level}")
+            level = f"SELECT DISTINCT * FROM ({level})"
+
+    def _add_ancestors(self, recipe: str) -> None:
+        """Of samples that mappers made, what their own parents rest on, back to the dataset."""
+        for stage in reversed(stages_of(self.root, recipe)[1:]):
+            made = self.select("samples", [f"tables/{stage}/samples/*.parquet"])
+            before = self.records(f"SELECT DISTINCT parent_recipe FROM {made} WHERE parent_recipe <> ''")
+            for one in before:
+                stats = self.select("stats", [f"tables/{one['parent_recipe']}/stats/*/*.parquet"])
+                self._connection.execute(
+                    "CREATE OR REPLACE TEMP TABLE parents AS SELECT DISTINCT m.parent_recipe AS recipe, m.shard, "
+                    f"m.parent_id AS sample_id, m.measure_id, m.made FROM {made} m SEMI JOIN resting "
+                    "USING (recipe, shard, sample_id) WHERE m.parent_recipe = ?",
+                    [one["parent_recipe"]],
+                )
+                self._connection.execute(
+                    "INSERT INTO resting BY NAME SELECT recipe, shard, sample_id, unnest(made).parent_hash AS "
+                    "content_hash, measure_id FROM parents UNION ALL BY NAME SELECT s.recipe, s.shard, s.sample_id, "
+                    f"s.content_hash, s.measure_id FROM {stats} s SEMI JOIN parents USING (recipe, shard, sample_id)"
+                )
+
+    def _made_samples(self) -> str:
+        """The samples that mappers made: those of recipes with stages, since no other has any."""
+        return self.select("samples", [f"tables/{name}/samples/*.parquet" for name in _staged(self.root)])
 
     def shards(self) -> list[Affected]:
         """The shards in `resting`."""
@@ -850,6 +890,12 @@ def stages_of(root: Path, recipe: str) -> list[str]:
         if (match := _STAGE.fullmatch(folder.name)) and match[1] == recipe
     ]
     return [*(name for _, name in sorted(numbered)), recipe]
+
+
+def _staged(root: Path) -> list[str]:
+    """Names of every stage that is made by a mapper: of all recipes with mappers, all but the first."""
+    firsts = [folder.name for folder in sorted(root.glob("tables/*__1/"))]
+    return [stage for first in firsts for stage in stages_of(root, first[: -len("__1")])[1:]]
 
 
 def _later_stages(root: Path, stage: str) -> list[str]:
