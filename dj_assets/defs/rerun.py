@@ -192,7 +192,7 @@ def _name(step: Step | MapperStep) -> str:
 
 def _keys(stage: Plan) -> set[str]:
     """Of a stage's filters, and of the mapper that makes its samples."""
-    return {step.key for step in (*stage.steps, *([stage.made_by] if stage.made_by else []))}
+    return {*(step.key for step in stage.steps), *([stage.made_by.key] if stage.made_by else [])}
 
 
 def _downstream(plan: Plan, steps: Sequence[Step | MapperStep]) -> list[dg.AssetKey]:
