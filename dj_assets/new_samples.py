@@ -20,7 +20,7 @@ from typing import Any
 from dj_assets.errors import Status
 from dj_assets.plan import MapperStep
 from dj_assets.recipe import Recipe
-from dj_assets.samples import SOURCE_FIELD, STATS_FIELD, Made, Sample, Video
+from dj_assets.samples import SOURCE_FIELD, STATS_FIELD, Made, Sample, Video, to_json
 from dj_assets.store.products import Kept, ProductFile
 
 Stats = Mapping[str, Any]
@@ -43,6 +43,13 @@ def text_of(recipe: Recipe, sample: Sample) -> str:
     """A sample's text; empty where it has none."""
     text = sample.record.get(recipe.text_key)
     return text if isinstance(text, str) else ""
+
+
+def text_for_bench(step: MapperStep, recipe: Recipe, sample: Sample) -> str:
+    """What products hang on besides the video: the text, or a field of the record in JSON; empty where on neither."""
+    if step.text_field:
+        return to_json(sample.record.get(step.text_field))
+    return text_of(recipe, sample) if step.mapper.reads_text else ""
 
 
 def new_samples(

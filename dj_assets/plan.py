@@ -182,6 +182,7 @@ class MapperStep:
     key: as a `Step` has it. folder: of its products, where the recipe or `DJ_PRODUCED_DATA_DIR` names one; None: beside
     each video. keeps_original: whether the sample itself stays, in front of what is made of it. clip_per_sample:
     whether each clip is a sample of its own. frames_field: manifest field of pictures; empty where it makes none.
+    text_field: manifest field that products hang on; empty for none.
     """
 
     number: int
@@ -195,6 +196,7 @@ class MapperStep:
     keeps_original: bool = False
     clip_per_sample: bool = False
     frames_field: str = ""
+    text_field: str = ""
 
     @property
     def compute(self) -> Compute:
@@ -422,6 +424,7 @@ def _make_mapper_step(
         keeps_original=keeps_original,
         clip_per_sample=clip_per_sample,
         frames_field=frames_field,
+        text_field=str(getattr(params, mapper.field_option, None) or "") if mapper.field_option else "",
     )
 
 

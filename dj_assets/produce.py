@@ -13,7 +13,7 @@ from pathlib import Path
 from dj_assets.errors import MediaError, Status, StoreError
 from dj_assets.machine import num_cores
 from dj_assets.measure import STAGE_SECONDS, STAGE_VIDEOS, OperatorFault, Progress, media_limits
-from dj_assets.new_samples import Mapped, Stats, new_samples, text_of, videos_of
+from dj_assets.new_samples import Mapped, Stats, new_samples, text_for_bench, videos_of
 from dj_assets.plan import MapperStep
 from dj_assets.produce_run import Produced, ProduceTask, produce_task
 from dj_assets.recipe import Limits, Recipe
@@ -116,7 +116,7 @@ def info_of(step: MapperStep) -> MeasureInfo:
 
 def key_of(step: MapperStep, recipe: Recipe, sample: Sample, video: Video) -> ProductKey:
     """What the products of a sample's video hang on."""
-    return ProductKey(video.content_hash, text_of(recipe, sample) if step.mapper.reads_text else "")
+    return ProductKey(video.content_hash, text_for_bench(step, recipe, sample))
 
 
 def _wanted(step: MapperStep, recipe: Recipe, kept: Iterable[Sample]) -> dict[ProductKey, list[Video]]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from dj_assets import operators
 from dj_assets.errors import DjAssetsError, MediaError, Status
 from dj_assets.operators._mapper import Product
-from dj_assets.store.products import ProductFile
+from dj_assets.store.products import ProductFile, ProductKey
 from dj_assets.video.safe_open import Identity, identify
 from dj_assets.video_run import MeasureSpec, Task, check_unchanged, model_of, out_of_memory, peak_mb
 
@@ -76,6 +76,7 @@ def make_products(task: ProduceTask) -> Sequence[Product]:
     from dj_assets.workbench import products_of
 
     video, spec = task.video, task.spec
+    key = ProductKey(video.content_hash, task.text)
     mapper: Any = operators.get(spec.operator)
     params = mapper.params.model_validate_json(spec.params)
 
@@ -91,7 +92,8 @@ def make_products(task: ProduceTask) -> Sequence[Product]:
         model_of(spec),
         opened=opened,
         content_hash=video.content_hash,
-        maker=f"{spec.operator}/{spec.measure_id}",
+        # What hangs on the text, too, has a name of its own for each.
+        maker="/".join([spec.operator, spec.measure_id, *([key.stat] if key.text else [])]),
         folder=task.folder,
         stem=Path(video.path).stem,
         text=task.text,

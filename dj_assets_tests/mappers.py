@@ -72,11 +72,13 @@ def a_mapper_step(role: Role = "clips", *, pieces: int = 2, mapper: Mapper | Non
 class Cutter:
     """Stands in for workers and bench: each video gives as many files as its params say, each of one second.
 
-    calls: stems of the videos that were asked for. fails: stem → what to raise.
+    calls, texts: stems of the videos that were asked for, and the texts that came with them. fails: stem → what to
+    raise. dies: stems whose worker takes too long.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls: list[str] = []
+        self.texts: list[str] = []
         self.fails: dict[str, Exception] = {}
         self.dies: set[str] = set()
         monkeypatch.setattr(produce_run, "make_products", self.make_products)
@@ -85,6 +87,7 @@ class Cutter:
     def make_products(self, task: ProduceTask) -> Sequence[Product]:
         stem = Path(task.path).stem
         self.calls.append(stem)
+        self.texts.append(task.text)
         if stem in self.fails:
             raise self.fails[stem]
         task.folder.mkdir(parents=True, exist_ok=True)

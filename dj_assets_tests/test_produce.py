@@ -170,6 +170,15 @@ def test_a_mapper_that_reads_texts_works_once_for_each(tmp_path: Path, store: St
     assert made(step, kept, store, tmp_path).samples == result.samples
 
 
+def test_a_mapper_that_reads_a_field_works_once_for_each_value(tmp_path: Path, store: Store, cutter: Cutter) -> None:
+    step = a_mapper_step("video", pieces=1, text_field="boxes")
+    kept = [a_kept(tmp_path, number, "a") for number in (1, 2, 3)]
+    for sample, boxes in zip(kept, ([1, 2], None, [1, 2]), strict=True):
+        sample.record["boxes"] = boxes
+    made(step, kept, store, tmp_path)
+    assert cutter.texts == ["[1, 2]", "null"]
+
+
 def test_a_distrusted_mapper_makes_everything_again(tmp_path: Path, store: Store, cutter: Cutter) -> None:
     kept = [a_kept(tmp_path, 1, "a")]
     first = made(a_mapper_step(), kept, store, tmp_path)

@@ -94,6 +94,8 @@ class Mapper:
     aliases: older names of options -> the name of today.
     keeps_original: the option by which the sample itself stays, before the new one; empty: it never does.
     reads_text: whether products hang on the sample's text.
+    field_option: the option that names a field of the record. Where a step sets it, products hang on that field: the
+        bench's text is then its value in JSON, `null` where a record has none.
     closes_chunks: for `clips`, whether upstream ends each chunk of the new text by its end token.
     """
 
@@ -110,6 +112,7 @@ class Mapper:
     aliases: Mapping[str, str] = field(default_factory=dict)
     keeps_original: str = ""
     reads_text: bool = False
+    field_option: str = ""
     closes_chunks: bool = False
     device_moves_result: bool = False
     ignored: Mapping[str, str] = field(default_factory=dict)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from dj_assets.frames import VideoInfo
 from dj_assets.operators._contract import Params
@@ -24,13 +24,15 @@ class SplitByDurationParams(Params):
         0.0, ge=0, description="seconds; a shorter last piece is left out, 0 keeps it whatever its length"
     )
 
-    @model_validator(mode="after")
-    def _steps_forward(self) -> Self:
-        if self.overlap_duration >= self.split_duration:
-            raise ValueError(
-                f"overlap_duration {self.overlap_duration:g} must be less than split_duration {self.split_duration:g}"
-            )
-        return self
+    output_format: Literal["path"] = Field("path", description="path: the pieces are files")
+
+    @field_validator("overlap_duration")
+    @classmethod
+    def _steps_forward(cls, value: float, info: ValidationInfo) -> float:
+        piece = info.data.get("split_duration")
+        if piece is not None and value >= piece:
+            raise ValueError(f"must be less than split_duration {piece:g}")
+        return value
 
 
 def pieces(duration_seconds: float, params: SplitByDurationParams) -> list[tuple[float, float]]:
@@ -75,9 +77,7 @@ OPERATOR = Mapper(
     ignored={
         "video_backend": "videos are read and written by one reader and writer",
         "legacy_split_by_text_token": "every video of a sample is split, whether the text has a token for it or not",
+        "ffmpeg_extra_args": "no ffmpeg program runs here; pieces are encoded at one fixed quality",
     },
-    refused={
-        "ffmpeg_extra_args": "leave it out: no ffmpeg program runs here, and pieces are encoded at one fixed quality",
-        "save_field": "leave it out: the pieces take the video's place in its own field",
-    },
+    refused={"save_field": "leave it out: the pieces take the video's place in its own field"},
 )

@@ -32,8 +32,8 @@ class Encoder:
 
 X264 = Encoder(
     "libx264",
-    # 18 is where losses begin to be seen; `fast` costs half the time of the default for 3 % more bytes.
-    {"crf": "18", "preset": "fast"},
+    # 18 is where losses begin to be seen; `faster` takes two thirds of the time of the default for as many bytes.
+    {"crf": "18", "preset": "faster"},
     keeps=frozenset(
         f"yuv{full}{chroma}p{depth}"
         for full, depth in (("", ""), ("j", ""), ("", "10le"))
