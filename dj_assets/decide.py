@@ -161,7 +161,8 @@ def _fact(facts: Facts, sample: Sample, subject: Subject, stat: str) -> Fact:
 
 def _verdict(steps: Sequence[Step], sample: Sample, facts: Mapping[str, Facts]) -> Verdict:
     if sample.status != "ok":
-        return Verdict(sample.sample_id, "undecided", status=sample.status, reason=sample.reason)
+        # Of the dataset: a malformed line. In a later stage: the mapper that made nothing is the step that left it.
+        return Verdict(sample.sample_id, "undecided", step=sample.made_by, status=sample.status, reason=sample.reason)
     undecided: Step | None = None
     for step in steps:
         passes = step_passes(step, sample, facts[step.key])

@@ -75,12 +75,13 @@ def write_kept(plan: Plan, store: Store, verdicts_path: Path, path: Path, *, mem
     verdicts_path: of `write_verdicts`. Returns the number of lines.
     """
     keeps_undecided = plan.recipe.settings.on_undecided == "keep"
-    # A malformed sample names no step; it has no record that could be kept.
-    kept = "outcome = 'kept'" + (" OR (outcome = 'undecided' AND step <> '')" if keeps_undecided else "")
+    # What is malformed, or was not made, has no record that could be kept.
+    kept = "outcome = 'kept'" + (" OR (outcome = 'undecided' AND samples.status = 'ok')" if keeps_undecided else "")
     sql = (
         f'SELECT sample_id, "drop", line_number '
-        f"FROM (SELECT shard, sample_id FROM read_parquet({literal(str(verdicts_path))}) WHERE {kept}) "
-        f"JOIN ({_samples_sql(plan, store)}) USING (shard, sample_id) ORDER BY shard, line_number"
+        f"FROM (SELECT shard, sample_id, outcome FROM read_parquet({literal(str(verdicts_path))})) "
+        f"JOIN ({_samples_sql(plan, store)}) AS samples USING (shard, sample_id) WHERE {kept} "
+        "ORDER BY shard, line_number"
     )
     with _connected(memory_mb) as connection:
         lines = 0
@@ -158,12 +159,12 @@ def _verdicts_sql(plan: Plan, store: Store, shards: Sequence[str] | None) -> str
     return f"""
 WITH numbers AS NOT MATERIALIZED ({_numbers(plan, store, shards)}),
 samples AS NOT MATERIALIZED (
-    SELECT hash(shard, sample_id) AS key, shard, sample_id, line_number, status, reason, {_expected(steps)}
+    SELECT hash(shard, sample_id) AS key, shard, sample_id, line_number, status, reason, made_by, {_expected(steps)}
     FROM ({_samples_sql(plan, store)}) {_only(shards)}
 ),
 answers AS NOT MATERIALIZED ({_answers(steps)}),
 decided AS MATERIALIZED (
-    SELECT key, shard, sample_id, line_number, status, reason,
+    SELECT key, shard, sample_id, line_number, status, reason, made_by,
         CASE WHEN status = 'ok' THEN {_deciding(steps)} END AS step,
         CASE WHEN status <> 'ok' THEN {UNKNOWN} ELSE {_checked(_worst(steps))} END AS code
     FROM samples LEFT JOIN answers USING (key)
@@ -189,7 +190,8 @@ shown AS (
 )
 SELECT {literal(plan.recipe.name)} AS recipe, shard, sample_id,
     CASE decided.code WHEN {PASSES} THEN 'kept' WHEN {FAILS} THEN 'dropped' ELSE 'undecided' END AS outcome,
-    coalesce(named.step_key, '') AS step, coalesce(named.operator, '') AS operator, coalesce(named.stat, '') AS stat,
+    coalesce(named.step_key, CASE WHEN decided.status <> 'ok' THEN made_by END, '') AS step,
+    coalesce(named.operator, '') AS operator, coalesce(named.stat, '') AS stat,
     coalesce(list_transform(by_video, lambda video: video[shown.range + 1]), []) AS "values",
     coalesce(named.bound, '') AS bound,
     CASE WHEN decided.code <> {UNKNOWN} THEN 'ok'

@@ -142,7 +142,7 @@ def write_part(
     if [verdict.sample_id for verdict in verdicts] != [sample.sample_id for sample in samples]:
         raise ValueError(f"{shard_key}: verdicts and samples differ, expected one verdict per sample in order")
     stats = stats_by_sample(plan.filters, samples, tables)
-    leaving = [_leaves(plan, sample, verdict) for sample, verdict in zip(samples, verdicts, strict=True)]
+    leaving = [leaves_export(plan, sample, verdict) for sample, verdict in zip(samples, verdicts, strict=True)]
     kept = [sample for sample, leaves in zip(samples, leaving, strict=True) if not leaves]
     is_parquet = plan.recipe.export_type == "parquet"
     schema = schema_of(plan.recipe.dataset_path, samples[0].drop if samples else "") if is_parquet else None
@@ -179,8 +179,9 @@ def _part_path(folder: Path, shard_key: str) -> Path:
     return folder / f"{file_name(shard_key, what='shard key')}.part"
 
 
-def _leaves(plan: Plan, sample: Sample, verdict: Verdict) -> bool:
-    """Whether a sample goes to the dropped file. A malformed line has no record that could be kept."""
+def leaves_export(plan: Plan, sample: Sample, verdict: Verdict) -> bool:
+    """Whether a sample goes to the dropped file. A malformed line has no record that could be kept, and where a mapper
+    could make nothing there is nothing either."""
     if verdict.outcome == "undecided":
         return plan.recipe.settings.on_undecided != "keep" or sample.status != "ok"
     return verdict.outcome == "dropped"
@@ -283,7 +284,7 @@ def _stats_record(sample: Sample, stats: Stats) -> dict[str, Any]:
 def _dropped_record(plan: Plan, sample: Sample, verdict: Verdict, stats: Stats) -> dict[str, Any]:
     record = _with_stats(_record(plan, sample), stats if sample.status == "ok" else {})
     record[VERDICT_FIELD] = _verdict_record(plan, verdict)
-    if sample.status != "ok":
+    if sample.status == "malformed":
         record[RAW_FIELD] = sample.raw
     return record
 

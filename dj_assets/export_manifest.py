@@ -178,6 +178,7 @@ def recipe_record(recipe: Recipe) -> dict[str, Any]:
         "text_keys": recipe.text_key,
         "video_key": recipe.video_key,
         "video_special_token": recipe.video_special_token,
+        "eoc_special_token": recipe.eoc_special_token,
         "export_path": str(recipe.export_path),
         "export_type": recipe.export_type,
         "export_shard_size": recipe.export_shard_size,
@@ -382,6 +383,7 @@ def _remembered_recipe(record: Mapping[str, Any], file: str) -> Recipe:
         text_key=content["text_keys"],
         video_key=content["video_key"],
         video_special_token=content["video_special_token"],
+        eoc_special_token=content.get("eoc_special_token", "<|__dj__eoc|>"),
         suffixes=tuple(content["suffixes"]),
         project_name=content["project_name"],
         # An export from before there were traces has none.

@@ -1,4 +1,9 @@
-"""The meeting point: Recipe + operators → Plan, ordered steps with measure ids, grouped into passes."""
+"""The meeting point: Recipe + operators → Plan, ordered steps with measure ids, grouped into passes.
+
+A recipe with mappers is a chain of stages, each a plan of its own over the samples that the mapper before it made:
+
+    filters ─ mapper ─ filters ─ mapper ─ filters        `r__1` ─made_by─► `r__2` ─made_by─► `r`
+"""
 
 from __future__ import annotations
 
@@ -22,7 +27,7 @@ from dj_assets.operators._contract import MAX_INT, Bound, Compute, Device, Opera
 from dj_assets.operators._mapper import Mapper
 from dj_assets.operators._whole import Whole
 from dj_assets.recipe import Recipe, StepSource
-from dj_assets.samples import SAMPLE_FIELD, STATS_FIELD, Sample, Subject, Video, dataset_root
+from dj_assets.samples import PRODUCED_FOLDER, SAMPLE_FIELD, STATS_FIELD, Sample, Subject, Video, dataset_root
 
 PASS_ORDER: tuple[Compute, ...] = ("record", "header", "cpu", "gpu")
 
@@ -217,6 +222,42 @@ class Step:
 
 
 @dataclass(frozen=True)
+class MapperStep:
+    """A mapper of a recipe, ready to run.
+
+    key: as a `Step` has it. folder: of its products, where the recipe or `DJ_PRODUCED_DATA_DIR` names one; None: beside
+    each video. keeps_original: whether the sample itself stays, in front of what is made of it. clip_per_sample:
+    whether each clip is a sample of its own. frames_field: manifest field of pictures; empty where it makes none.
+    text_field: manifest field that products hang on; empty for none.
+    """
+
+    number: int
+    key: str
+    mapper: Mapper
+    params: Params
+    video_key: str
+    device: Device
+    measure_id: str
+    folder: Path | None = None
+    keeps_original: bool = False
+    clip_per_sample: bool = False
+    frames_field: str = ""
+    text_field: str = ""
+
+    @property
+    def compute(self) -> Compute:
+        """As a `Step` has it."""
+        return "gpu" if self.device == "cuda" else self.mapper.compute
+
+    def folder_beside(self, path: str) -> Path:
+        """Where products of one video go. Upstream's rule: those of a product lie beside its own folder, not in it."""
+        if self.folder is not None:
+            return self.folder
+        beside, _, _ = str(Path(path).parent).partition(f"/{PRODUCED_FOLDER}/")
+        return Path(beside) / PRODUCED_FOLDER / self.mapper.name
+
+
+@dataclass(frozen=True)
 class Pass:
     """Steps that share one decode of each video."""
 
@@ -226,13 +267,40 @@ class Pass:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a recipe means: its steps in recipe order, its passes in running order, and what to tell the user."""
+    """What a recipe means: its steps in recipe order, its passes in running order, and what to tell the user.
+
+    Of a recipe with mappers it is the last stage: the steps after the last mapper. before: the stage before it, whose
+    recipe is the same but for its name and export_path. made_by: the mapper that makes this stage's samples of that
+    one's. other_video_keys: manifest fields that other stages look at, since samples are read once, in the first.
+    warnings, notes: of all stages, in the last.
+    """
 
     recipe: Recipe
     steps: tuple[Step, ...]
     passes: tuple[Pass, ...]
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    before: Plan | None = None
+    made_by: MapperStep | None = None
+    other_video_keys: tuple[str, ...] = ()
+
+    @property
+    def stages(self) -> tuple[Plan, ...]:
+        """The chain up to this stage, the first stage first; this plan alone where there is no mapper."""
+        return (*(self.before.stages if self.before else ()), self)
+
+    @property
+    def all_steps(self) -> tuple[Step | MapperStep, ...]:
+        """Filters and mappers of all stages, in the order of the recipe."""
+        found: list[Step | MapperStep] = []
+        for stage in self.stages:
+            found += [*([stage.made_by] if stage.made_by else []), *stage.steps]
+        return tuple(found)
+
+    @property
+    def every_step(self) -> tuple[Step, ...]:
+        """What measures or chooses in all stages, in the order of the recipe: `all_steps` without mappers."""
+        return tuple(step for stage in self.stages for step in stage.steps)
 
     @cached_property
     def bounds_id(self) -> str:
@@ -288,14 +356,17 @@ class Plan:
 
     @property
     def roots(self) -> list[Path]:
-        """Folders that videos may lie in: the dataset's own, and those that the recipe adds."""
+        """Folders that videos may lie in: the dataset's own, those that the recipe adds, and those of products."""
+        if self.before is not None and self.made_by is not None:
+            own = self.made_by.folder
+            return list(dict.fromkeys([*self.before.roots, *([own] if own is not None else [])]))
         return [dataset_root(self.recipe.dataset_path), *map(Path, self.recipe.settings.roots)]
 
     @property
     def video_keys(self) -> tuple[str, ...]:
         """Every manifest field whose videos some step measures, and the recipe's own."""
         of_steps = (step.video_key for step in self.steps if not step.is_about_samples)
-        return tuple(dict.fromkeys([self.recipe.video_key, *of_steps]))
+        return tuple(dict.fromkeys([self.recipe.video_key, *of_steps, *self.other_video_keys]))
 
     @property
     def on_records(self) -> tuple[Step, ...]:
@@ -326,35 +397,100 @@ def gpu_device() -> Device:
 
 
 def make_plan(recipe: Recipe) -> Plan:
-    """Resolve every step of a recipe. Raises `RecipeErrors` with all faults found, before any video is opened."""
+    """Resolve every step of a recipe. Raises `RecipeErrors` with all faults found, before any video is opened.
+
+    Of a recipe with mappers the last stage is returned; `Plan.stages` has them all.
+    """
     errors: list[RecipeError] = []
+    stages: list[list[Step]] = [[]]
     steps: list[Step] = []
+    mappers: list[MapperStep] = []
     warnings: list[str] = []
     notes: list[str] = list(recipe.notes)
     for source in recipe.steps:
         try:
-            step = _make_step(recipe, source, steps, notes)
+            operator = _operator(recipe, source)
+            if isinstance(operator, Mapper):
+                mappers.append(_make_mapper_step(recipe, source, operator, mappers, notes))
+                stages.append([])
+                warnings.extend(f"{mappers[-1].key}: {line}" for line in mappers[-1].params.warnings())
+                continue
+            make = _make_whole_step if isinstance(operator, Whole) else _make_step
+            step = make(recipe, source, operator, steps, notes)
         except RecipeErrors as several:
             errors.extend(several.errors)
         except RecipeError as error:
             errors.append(error)
         else:
             steps.append(step)
+            stages[-1].append(step)
             warnings.extend(f"{step.key}: {line}" for line in step.params.warnings())
             warnings.extend(f"{step.key}: {line}" for line in (step.rule.params.warnings() if step.rule else ()))
     if errors:
         raise RecipeErrors(errors)
-    passes = tuple(
+    plan = _chained(recipe, stages, mappers)
+    return replace(plan, warnings=tuple(dict.fromkeys(warnings)), notes=tuple(dict.fromkeys(notes)))
+
+
+def _chained(recipe: Recipe, stages: Sequence[Sequence[Step]], mappers: Sequence[MapperStep]) -> Plan:
+    """The last of the stages, each linked to the one before it."""
+    keys = [mapper.video_key for mapper in mappers]
+    if mappers:
+        keys += [step.video_key for steps in stages for step in steps if not step.is_about_samples]
+    plan: Plan | None = None
+    for number, (steps, made_by) in enumerate(zip(stages, (None, *mappers), strict=True), start=1):
+        stage = recipe if number == len(stages) else _stage_recipe(recipe, number)
+        plan = Plan(
+            stage,
+            tuple(steps),
+            _passes(steps),
+            before=plan,
+            made_by=made_by,
+            other_video_keys=tuple(dict.fromkeys(keys)),
+        )
+    assert plan is not None  # there is always a stage
+    return plan
+
+
+def refuse_mappers(plan: Plan, tool: str, *, try_: str) -> None:
+    """Raise `RecipeError` where a tool that looks at one stage alone is given a recipe with mappers."""
+    if plan.made_by is not None:
+        mappers = ", ".join(step.key for step in plan.all_steps if isinstance(step, MapperStep))
+        raise RecipeError(
+            f"{tool} was given {plan.recipe.file}, which has mappers: {mappers}",
+            allowed="a recipe of filters alone, whose samples are those of its dataset",
+            try_=try_,
+            file=plan.recipe.file,
+        )
+
+
+def stage_name(recipe_name: str, number: int) -> str:
+    """The name of an earlier stage, counted from 1; the last one has the recipe's own."""
+    return f"{recipe_name}__{number}"
+
+
+def _stage_recipe(recipe: Recipe, number: int) -> Recipe:
+    main = recipe.export_path
+    return replace(
+        recipe,
+        name=stage_name(recipe.name, number),
+        stage_of=recipe.name,
+        export_path=main.with_name(f"{main.stem}_stage{number}{main.suffix}"),
+    )
+
+
+def _passes(steps: Sequence[Step]) -> tuple[Pass, ...]:
+    return tuple(
         Pass(compute, tuple(step for step in steps if step.operator.stats and step.compute == compute))
         for compute in PASS_ORDER
         if any(step.operator.stats and step.compute == compute for step in steps)
     )
-    return Plan(recipe, tuple(steps), passes, tuple(dict.fromkeys(warnings)), tuple(dict.fromkeys(notes)))
 
 
-def _make_step(recipe: Recipe, source: StepSource, earlier: Sequence[Step], notes: list[str]) -> Step:
+def _operator(recipe: Recipe, source: StepSource) -> Any:
+    """The operator that a step names, of whatever kind. Raises `UnknownOperator`."""
     try:
-        operator = operators.get(source.operator)
+        return operators.get(source.operator)
     except (UnknownOperator, UnsupportedOperator) as error:
         file, line = source.place()
         raise type(error)(
@@ -365,10 +501,52 @@ def _make_step(recipe: Recipe, source: StepSource, earlier: Sequence[Step], note
             line=line,
             step=str(source.number),
         ) from None
-    if isinstance(operator, Whole):
-        return _make_whole_step(recipe, source, operator, earlier, notes)
-    if isinstance(operator, Mapper):
-        raise _no_mappers_yet(recipe, source)
+
+
+def _make_mapper_step(
+    recipe: Recipe, source: StepSource, mapper: Mapper, earlier: Sequence[MapperStep], notes: list[str]
+) -> MapperStep:
+    reader = _OptionReader(recipe, _todays_names(source, mapper.aliases), mapper)
+    params = reader.params(mapper.params)
+    video_key = reader.text("video_key", recipe.video_key)
+    device = reader.device()
+    keeps_original = bool(mapper.keeps_original) and reader.flag(mapper.keeps_original, True)
+    clip_per_sample = mapper.role == "clips" and reader.flag("clip_per_sample", False)
+    frames_field = reader.text(mapper.frames_option, "video_frames") if mapper.frames_option else ""
+    folder = reader.folder()
+    notes.extend(reader.notes())
+    reader.finish()
+    params = params.on(device)
+    repeats = sum(step.mapper.name == mapper.name for step in earlier)
+    return MapperStep(
+        number=source.number,
+        key=mapper.name if not repeats else f"{mapper.name}_{repeats + 1}",
+        mapper=mapper,
+        params=params,
+        video_key=video_key,
+        device=device,
+        measure_id=mapper.measure_id(params, device),
+        folder=folder,
+        keeps_original=keeps_original,
+        clip_per_sample=clip_per_sample,
+        frames_field=frames_field,
+        text_field=str(getattr(params, mapper.field_option, None) or "") if mapper.field_option else "",
+    )
+
+
+def _todays_names(source: StepSource, aliases: Mapping[str, str]) -> StepSource:
+    """The step with options under the names that they have today; one that is set under both keeps today's."""
+    options, lines = dict(source.options), dict(source.option_lines)
+    for old, new in aliases.items():
+        value, line = options.pop(old, None), lines.pop(old, None)
+        if value is not None and options.get(new) is None:
+            options[new], lines[new] = value, line
+    return replace(source, options=options, option_lines=lines)
+
+
+def _make_step(
+    recipe: Recipe, source: StepSource, operator: Operator, earlier: Sequence[Step], notes: list[str]
+) -> Step:
     reader = _OptionReader(recipe, source, operator)
     params = reader.params(operator.params)
     ranges = reader.ranges(operator)
@@ -442,18 +620,6 @@ def _stat_names(operator: Operator, params: Params, earlier: Sequence[Step]) -> 
     return tuple(names)
 
 
-def _no_mappers_yet(recipe: Recipe, source: StepSource) -> UnknownOperator:
-    file, line = source.place()
-    return UnknownOperator(
-        f"{source.operator} is a mapper, and no recipe runs one yet",
-        allowed="filters, deduplicators and selectors",
-        try_="take the step out",
-        file=file or recipe.file,
-        line=line,
-        step=str(source.number),
-    )
-
-
 def _measure_id(own: str, read: Sequence[Step]) -> str:
     """A measure's id; another one where it reads what other steps measured."""
     if not read:
@@ -464,16 +630,15 @@ def _measure_id(own: str, read: Sequence[Step]) -> str:
 class _OptionReader:
     """Takes a step's raw options apart; collects every fault before it raises."""
 
-    def __init__(self, recipe: Recipe, source: StepSource, operator: Operator | Whole) -> None:
+    def __init__(self, recipe: Recipe, source: StepSource, operator: operators.AnyOperator) -> None:
         self.recipe = recipe
         self.source = source
-        self.operator = operator
+        self.operator: Any = operator
         self.errors: list[RecipeError] = []
-        is_filter = isinstance(operator, Operator)
-        self._own = set() if is_filter else {"text_key"}
+        self._measured: Operator | Mapper = operator.operator if isinstance(operator, Whole) else operator
         known = {
             *operator.option_names,
-            *(VERDICT_OPTIONS if is_filter else ()),
+            *(VERDICT_OPTIONS if isinstance(operator, Operator) else ()),
             *BASE_OPTIONS_WITHOUT_EFFECT,
             "video_key",
             "accelerator",
@@ -651,6 +816,29 @@ class _OptionReader:
             return default
         return value
 
+    def folder(self) -> Path | None:
+        """Of a mapper's products: what the recipe says, or else `DJ_PRODUCED_DATA_DIR`; None: beside each video."""
+        option = self.operator.folder_option
+        given = self.option(option, None)
+        if given is not None and (not isinstance(given, str) or not given.strip() or "\0" in given):
+            self.bad(option, f"{option}: {source_text(given)}", "a folder's path", "leave it out: beside each video")
+            return None
+        everywhere = os.environ.get("DJ_PRODUCED_DATA_DIR", "").strip()
+        if given is None and not everywhere:
+            return None
+        folder = Path(given).expanduser() if given is not None else Path(everywhere).expanduser() / self.operator.name
+        folder = Path(os.path.abspath(folder))  # noqa: PTH100  # `..` goes, links stay
+        dataset = self.recipe.dataset_path
+        is_inside = folder.is_relative_to(dataset) and PRODUCED_FOLDER not in folder.relative_to(dataset).parts
+        if is_inside and dataset.is_dir():
+            self.bad(
+                option,
+                f"{folder} lies in the dataset's folder {dataset}, so that products would be new samples",
+                f"a folder outside of it, or one called {PRODUCED_FOLDER}",
+                f"{dataset.parent / 'produced'}, or leave it out",
+            )
+        return folder
+
     def device(self) -> Device:
         wanted = self.source.options.get("accelerator")
         if wanted not in (None, "cpu", "cuda"):
@@ -659,18 +847,15 @@ class _OptionReader:
             return gpu_device()
         return "cuda" if wanted == "cuda" and self._runs_on_gpu() else "cpu"
 
-    @property
-    def _measured(self) -> Operator:
-        return self.operator.operator if isinstance(self.operator, Whole) else self.operator
-
     def _runs_on_gpu(self) -> bool:
-        return self._measured.compute == "gpu" or "cuda" in self._measured.also_on
+        return self._measured.compute == "gpu" or "cuda" in getattr(self._measured, "also_on", ())
 
     def notes(self) -> list[str]:
         reasons = {**BASE_OPTIONS_WITHOUT_EFFECT, **self.operator.ignored}
-        if self._measured.is_about_samples:
+        if isinstance(self._measured, Operator) and self._measured.is_about_samples:
             reasons |= dict.fromkeys(("video_key", "any_or_all"), "it looks at the sample, not at its videos")
-        own = {*self._measured.params.model_fields, *self.operator.params.model_fields, *self._own}
+        own = {*self.operator.params.model_fields, *self._measured.params.model_fields}
+        own |= {"text_key"} if isinstance(self.operator, Whole) else set()
         reasons = {name: why for name, why in reasons.items() if name not in own}
         if self.source.options.get("accelerator") == "cuda" and not self._runs_on_gpu():
             reasons["accelerator"] = "it runs on the CPU alone"

@@ -37,6 +37,11 @@ from dj_assets.manifests import (
 )
 
 VIDEO_TOKEN = "<__dj__video>"
+CHUNK_END_TOKEN = "<|__dj__eoc|>"
+SOURCE_FIELD = "__dj__source_file__"
+PRODUCED_FOLDER = "__dj__produced_data__"
+"""Folder beside videos that mappers write into; what is in it belongs to no dataset that it lies in."""
+
 STATS_FIELD = "__dj__stats__"
 META_FIELD = "__dj__meta__"
 VERDICT_FIELD = "__dj__verdict__"
@@ -133,14 +138,34 @@ class Video:
 
 
 @dataclass(frozen=True)
-class Sample:
-    """One manifest record.
+class Made:
+    """One product of a mapper, as the sample that holds it knows it.
 
-    sample_id: `<drop>:<line number>`, unique in its dataset and stable while lines keep their place.
+    path: absolute; empty for words. content_hash: of the file; empty for words. parent_path, parent_hash: the video
+    that it was made of. begin_seconds, end_seconds: what it shows of that, on that one's clock, its first frame at 0.
+    """
+
+    path: str
+    content_hash: str
+    parent_path: str
+    parent_hash: str
+    begin_seconds: float
+    end_seconds: float
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One manifest record, or what a mapper made of one.
+
+    sample_id: `<drop>:<line number>`, unique in its dataset and stable while lines keep their place. Of a sample that a
+    mapper made: the id of the one that it was made of and `#1`, `#2` …; `#0` is that one itself, where it stays.
     line_number: 1-based. The line in a JSONL file (blank ones count), the element in a JSON array, the row in
     a Parquet file, the file in a sorted folder of videos.
     record: the user's record, every field untouched ({} where the line is malformed).
     raw: the line as it stood, kept only where it is malformed, cut with a mark where it is long.
+    status, reason: `ok`, or why it is no sample: a malformed line, or a video of which a mapper could make nothing.
+    parent_id, parent_recipe, made_by, measure_id: the sample that it was made of, the stage that this one is of, the
+    mapper step's key, and its measure; empty for those of the dataset. made: the products, in order.
     """
 
     sample_id: str
@@ -151,6 +176,11 @@ class Sample:
     status: Status = "ok"
     reason: str = ""
     raw: str = ""
+    parent_id: str = ""
+    parent_recipe: str = ""
+    made_by: str = ""
+    measure_id: str = ""
+    made: tuple[Made, ...] = ()
 
     @property
     def itself(self) -> SampleItself:
@@ -406,7 +436,7 @@ def _files_matching(pattern: Path, root: Path) -> list[str]:
 
 
 def _files_below(folder: Path) -> list[str]:
-    """Relative paths of all files below a folder, sorted, hidden files and folders left out.
+    """Relative paths of all files below a folder, sorted, hidden files and folders left out, and what mappers produced.
 
     Linked folders are followed, each real folder once: a dataset is often a folder of links to disks.
     """
@@ -422,7 +452,7 @@ def _files_below(folder: Path) -> list[str]:
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != PRODUCED_FOLDER)
         relative = Path(parent).relative_to(folder)
         found.extend(str(relative / name) for name in files if not name.startswith("."))
     return sorted(found)

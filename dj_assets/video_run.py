@@ -105,9 +105,9 @@ def model_of(spec: MeasureSpec) -> Any:
     if key in _loaded.failures:
         raise _loaded.failures[key]
     if key not in _loaded.models:
-        operator, params = resolve(spec)
+        operator = operators.at_work(spec.operator)
         try:
-            _loaded.models[key] = operator.load(params, spec.device)
+            _loaded.models[key] = operator.load(operator.params.model_validate_json(spec.params), spec.device)
         except Exception as error:
             _loaded.failures[key] = error
             raise

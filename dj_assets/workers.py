@@ -80,16 +80,10 @@ def call(work: Callable[..., Any], *args: Any, pool: PoolSpec, timeout_seconds: 
     The function and its arguments must be importable and picklable. about: what a `MediaError` names; default the path
     of the first argument, a `Task`.
     """
-    from pebble import ProcessExpired
-
     named = args[0].path if about is None else about
     future = schedule(work, *args, pool=pool, timeout_seconds=timeout_seconds)
     try:
-        return future.result()
-    except TimeoutError:
-        raise _overtime(named, timeout_seconds) from None
-    except ProcessExpired as expired:
-        raise _death(named, expired.exitcode, pool.memory_mb) from None
+        return result_of(named, future, pool, timeout_seconds)
     finally:
         future.cancel()
 
@@ -101,16 +95,24 @@ def schedule(work: Callable[..., Any], *args: Any, pool: PoolSpec, timeout_secon
     return future
 
 
-def outcome_of(task: Task, future: Future, pool: PoolSpec, timeout_seconds: float) -> Any:
-    """What a finished future returned, or the outcome of a task whose worker had no time or no life left."""
+def result_of(path: str, future: Future, pool: PoolSpec, timeout_seconds: float) -> Any:
+    """What a finished future returned. Raises `MediaError` where its worker had no time or no life left."""
     from pebble import ProcessExpired
 
     try:
         return future.result()
     except TimeoutError:
-        error: MediaError = _overtime(task.path, timeout_seconds)
+        raise _overtime(path, timeout_seconds) from None
     except ProcessExpired as expired:
-        error = _death(task.path, expired.exitcode, pool.memory_mb)
+        raise _death(path, expired.exitcode, pool.memory_mb) from None
+
+
+def outcome_of(task: Task, future: Future, pool: PoolSpec, timeout_seconds: float) -> Any:
+    """What a finished future returned, or the outcome of a task whose worker had no time or no life left."""
+    try:
+        return result_of(task.path, future, pool, timeout_seconds)
+    except MediaError as dead:
+        error = dead
     failed = tuple(Measured(spec.measure_id, status=error.status, reason=error.one_line()) for spec in task.specs)
     return Outcome(task, failed)
 

@@ -6,6 +6,7 @@ import json
 import math
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from dj_assets.errors import BadOption, RecipeError, RecipeErrors, UnknownOperat
 from dj_assets.operators import _upstream
 from dj_assets.operators.video_ocr_area_ratio_filter import OcrParams
 from dj_assets.plan import BASE_OPTIONS_WITHOUT_EFFECT, Plan, StatRange, gpu_device, make_plan
-from dj_assets.recipe import load_recipe
+from dj_assets.recipe import Recipe, Settings, StepSource, load_recipe
+from dj_assets_tests.mappers import OPERATOR_FILE
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -551,3 +553,100 @@ def test_a_bound_above_every_value_is_a_fault(plan_of: PlanOf, operator_package:
     (operator_package / "video_needy_filter.py").write_text(REQUIRED)
     [error] = errors_of(plan_of, ("video_needy_filter", {"weight": 2, "min_needy": 1.5}))
     assert "1.5 is above 1, which no value passes" in error.given
+
+
+# --- stages
+
+
+CUT = "scratch_cut_mapper"
+
+
+def staged(operator_package: Path, *process: dict[str, Any], **recipe: Any) -> Plan:
+    (operator_package / f"{CUT}.py").write_text(OPERATOR_FILE)
+    sources = tuple(StepSource(n, *next(iter(step.items())), line=10 + n) for n, step in enumerate(process, start=1))
+    made = Recipe(
+        name="r",
+        file="recipes/r.yaml",
+        sha256="0" * 64,
+        dataset_path=Path("/data/ds.jsonl"),
+        export_path=Path("/out/res.jsonl"),
+        steps=sources,
+        settings=Settings(),
+    )
+    return make_plan(replace(made, **recipe))
+
+
+def shape(plan: Plan) -> list[tuple[str, list[str], str]]:
+    return [
+        (stage.recipe.name, [step.key for step in stage.steps], stage.made_by.key if stage.made_by else "")
+        for stage in plan.stages
+    ]
+
+
+SHAPES: dict[str, tuple[list[str], list[tuple[str, list[str], str]]]] = {
+    "no mapper": ([DURATION], [("r", [DURATION], "")]),
+    "in the middle": (
+        [DURATION, CUT, DURATION],
+        [("r__1", [DURATION], ""), ("r", [f"{DURATION}_2"], CUT)],
+    ),
+    "first": ([CUT, DURATION], [("r__1", [], ""), ("r", [DURATION], CUT)]),
+    "last": ([DURATION, CUT], [("r__1", [DURATION], ""), ("r", [], CUT)]),
+    "two in a row": ([CUT, CUT], [("r__1", [], ""), ("r__2", [], CUT), ("r", [], f"{CUT}_2")]),
+}
+
+
+@pytest.mark.parametrize(("operators", "expected"), SHAPES.values(), ids=SHAPES)
+def test_mappers_cut_a_recipe_into_stages(
+    operator_package: Path, operators: list[str], expected: list[tuple[str, list[str], str]]
+) -> None:
+    assert shape(staged(operator_package, *({name: {}} for name in operators))) == expected
+
+
+def test_stages_share_everything_but_their_steps_and_files(operator_package: Path) -> None:
+    plan = staged(operator_package, {DURATION: {}}, {CUT: {}}, {DURATION: {"video_key": "previews"}})
+    first, last = plan.stages
+    assert (first.recipe.family, last.recipe.family) == ("r", "r")
+    assert (first.recipe.export_path, last.recipe.export_path) == (
+        Path("/out/res_stage1.jsonl"),
+        Path("/out/res.jsonl"),
+    )
+    assert first.video_keys == last.video_keys == ("videos", "previews"), "samples are read once, in the first"
+    assert [step.number for step in plan.all_steps] == [1, 2, 3], "as the recipe's file counts them"
+    names = [name for stage in plan.stages for step in stage.steps for name in step.stat_names]
+    assert names == ["video_duration", "video_duration_2"], "numbers of two stages never share a name"
+
+
+def test_options_of_a_mapper_are_read(operator_package: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    defaults = staged(operator_package, {CUT: {}}).made_by
+    assert defaults is not None
+    assert (defaults.keeps_original, defaults.clip_per_sample, defaults.folder) == (True, False, None)
+    assert defaults.folder_beside("/data/a.mp4") == Path("/data/__dj__produced_data__/scratch_cut_mapper")
+    chosen = staged(
+        operator_package,
+        {CUT: {"pieces": 3, "keep_original_sample": False, "clip_per_sample": True, "parts_dir": "clips"}},
+    ).made_by
+    assert chosen is not None
+    assert (chosen.keeps_original, chosen.clip_per_sample, chosen.folder) == (False, True, tmp_path / "clips")
+    assert chosen.measure_id != defaults.measure_id
+    where = staged(operator_package, {CUT: {"save_dir": "/else", "keep_original_sample": False}}).made_by
+    assert where is not None and where.measure_id == defaults.measure_id, "where a file goes is not what it is"
+    monkeypatch.setenv("DJ_PRODUCED_DATA_DIR", "/produced")
+    everywhere = staged(operator_package, {CUT: {}})
+    assert everywhere.made_by is not None and everywhere.made_by.folder == Path("/produced/scratch_cut_mapper")
+    assert everywhere.roots == [Path("/data"), Path("/produced/scratch_cut_mapper")]
+    assert staged(operator_package, {CUT: {"save_dir": "/else"}}).roots == [Path("/data"), Path("/else")]
+
+
+def test_faults_of_every_stage_are_told_at_once(operator_package: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecipeErrors) as caught:
+        staged(
+            operator_package,
+            {DURATION: {"min_duration": "x"}},
+            {CUT: {"pieces": 0, "min_score": 1, "save_dir": str(tmp_path / "new")}},
+            {DURATION: {"nonsense": 1}},
+            dataset_path=tmp_path,
+        )
+    told = str(caught.value)
+    assert [error.step for error in caught.value.errors] == [f"1 {DURATION}", *[f"2 {CUT}"] * 3, f"3 {DURATION}"]
+    assert "pieces" in told and "min_score" in told and "would be new samples" in told

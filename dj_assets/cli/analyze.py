@@ -54,7 +54,8 @@ def command(configs: tuple[str, ...], tokens: tuple[str, ...], folder: Path | No
 
     Writes one page that opens offline, the tables and pictures of dj-analyze, and every number. Nothing is skipped, as
     if dj_assets.short_circuit were off, so that each stat is that of the whole dataset. What is known is not measured
-    again, and a later process reuses all of it.
+    again, and a later process reuses all of it. What a mapper makes hangs on what is kept before it: there verdicts are
+    made, too, and each stage has an analysis of its own.
     """
     from dj_assets.plan import make_plan
     from dj_assets.recipe import load_recipe
@@ -66,12 +67,17 @@ def command(configs: tuple[str, ...], tokens: tuple[str, ...], folder: Path | No
         if not only_stored:
             report = _measure(plan, out, err)
             print_failures(err, report)
-        found = _analyse(plan, folder)
-    _print(out, found[0], found[1])
-    code = exit_code(plan, found[0], report)
-    if code == UNDECIDED:
-        _print_loss(err, found[0])
-    click.get_current_context().exit(code)
+        found = [(stage, *_analyse(stage, folder)) for stage in plan.stages]
+    codes = []
+    for stage, analysis, written in found:
+        if len(found) > 1:
+            made_by = f", made by {stage.made_by.key}" if stage.made_by else ""
+            print_lines(out, [f"{stage.recipe.name}{made_by}", ""])
+        _print(out, analysis, written)
+        codes.append(exit_code(plan, analysis, report))
+        if codes[-1] == UNDECIDED:
+            _print_loss(err, analysis)
+    click.get_current_context().exit(next(code for code in (FAILED, UNDECIDED, OK) if code in codes))
 
 
 def _measure(plan: Plan, out: Console, err: Console) -> RunReport:
@@ -92,7 +98,10 @@ def _measure(plan: Plan, out: Console, err: Console) -> RunReport:
             whole,
             instance=instance,
             store_root=store_root(),
-            selection=RecipeGraph(whole).measured,
+            selection=[
+                *(key for stage in whole.stages[:-1] for key in RecipeGraph(stage).until_verdicts),
+                *RecipeGraph(whole).measured,
+            ],
             on_shard=view.begin_shard,
             on_progress=view,
             verbose=is_verbose(),
@@ -102,7 +111,8 @@ def _measure(plan: Plan, out: Console, err: Console) -> RunReport:
 def unspared(plan: Plan) -> Plan:
     """The plan without short circuit: every pass measures every video."""
     settings = plan.recipe.settings.model_copy(update={"short_circuit": False})
-    return replace(plan, recipe=replace(plan.recipe, settings=settings))
+    before = unspared(plan.before) if plan.before is not None else None
+    return replace(plan, recipe=replace(plan.recipe, settings=settings), before=before)
 
 
 def _analyse(plan: Plan, folder: Path | None) -> tuple[Analysis, Written]:
@@ -115,7 +125,9 @@ def _analyse(plan: Plan, folder: Path | None) -> tuple[Analysis, Written]:
             plan,
             instance=instance,
             store_root=store_root(),
-            folder=None if folder is None else folder.absolute(),
+            folder=None
+            if folder is None
+            else (folder / plan.recipe.name if plan.recipe.stage_of else folder).absolute(),
             verbose=is_verbose(),
         )
     return found.analysis, found.written

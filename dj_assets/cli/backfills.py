@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -92,7 +93,10 @@ def find_backfills(server: Webserver, *, most: int = 100) -> list[Backfill]:
 def _backfill(found: Mapping[str, Any]) -> Backfill:
     data = found["assetBackfillData"] or {"assetBackfillStatuses": []}
     statuses = [one for one in data["assetBackfillStatuses"] if "numPartitionsTargeted" in one]
-    recipes = dict.fromkeys(key["path"][0] for key in found["assetSelection"] or [])
+    first_parts = [key["path"][0] for key in found["assetSelection"] or []]
+    recipes = dict.fromkeys(
+        [*first_parts, *(re.sub(r"__\d+$", "", name) for name in first_parts)]
+    )  # of a stage: its own
     return Backfill(
         id=found["id"],
         status=found["status"],

@@ -57,11 +57,12 @@ def command(recipes: tuple[str, ...], lists_operators: bool) -> None:
 @dataclass(frozen=True)
 class Finding:
     """One recipe checked. errors: whole texts, none where it is right. is_bug: whether an operator's own code failed.
-    name, num_steps: None where it could not be read so far."""
+    name, num_steps: None where it could not be read so far. stages: names of those before its mappers."""
 
     path: str
     name: str | None = None
     num_steps: int | None = None
+    stages: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     is_bug: bool = False
@@ -91,7 +92,13 @@ def find(path: str) -> Finding:
     except Exception as error:  # in an operator's module: it must not hide what is to be said of the other recipes
         shown = traceback.format_exc() if is_verbose() else "  (--verbose shows the traceback)"
         return Finding(path, errors=(f"{path}: {type(error).__name__}: {error}\n{shown}",), is_bug=True)
-    return Finding(path, plan.recipe.name, len(plan.steps), remarks=tuple(_remarks(path, plan)))
+    return Finding(
+        path,
+        plan.recipe.name,
+        len(plan.all_steps),
+        tuple(one.recipe.name for one in plan.stages[:-1]),
+        remarks=tuple(_remarks(path, plan)),
+    )
 
 
 def _remarks(path: str, plan: Plan) -> Iterator[str]:
@@ -99,7 +106,7 @@ def _remarks(path: str, plan: Plan) -> Iterator[str]:
 
     yield from (f"{path}: note: {note}" for note in plan.notes)
     yield from (f"{path}: warning: {warning}" for warning in plan.warnings)
-    yield from (f"{path}: warning: {error.one_line()}" for _, error in lacking(plan.steps))
+    yield from (f"{path}: warning: {error.one_line()}" for _, error in lacking(plan.every_step))
     missing = missing_dataset(plan.recipe)
     if missing:
         yield f"{path}: warning: {missing}"
@@ -125,13 +132,13 @@ def refuse_same_names(findings: Sequence[Finding]) -> list[Finding]:
     taken: dict[tuple[Path, str], str] = {}
     checked = []
     for finding in findings:
-        if finding.name is not None:
-            key = (Path(finding.path).absolute().parent, finding.name)
+        for name in (finding.name, *finding.stages) if finding.name is not None else ():
+            key = (Path(finding.path).absolute().parent, str(name))
             first = taken.setdefault(key, finding.path)
             if Path(first).absolute() != Path(finding.path).absolute():
                 clash = RecipeError(
-                    f"{first} is recipe {finding.name!r} as well",
-                    allowed="file names that differ in letters, digits or _",
+                    f"{first} is recipe {name!r} as well",
+                    allowed="file names that differ in letters, digits or _, and from the stages of others (NAME__1)",
                     try_="rename one of them",
                     file=finding.path,
                 )

@@ -92,9 +92,12 @@ def command(
     from dj_assets.cli.diff_samples import columns_of_both
     from dj_assets.defs.project import store_root
     from dj_assets.diff import MOST_LISTED, compare
+    from dj_assets.plan import refuse_mappers
     from dj_assets.store.store import Store
 
     asked = _read(tokens, revision, over)
+    for plan in (asked.old, asked.new):
+        refuse_mappers(plan, "diff", try_="process both recipes, and compare their exports: dj-assets sql on verdicts")
     samples = columns_of_both(asked.old, asked.new, Store(store_root()), stored=stored)
     diff = compare(samples.old, samples.new, most=MOST_LISTED if most is None else most)
     if as_json:

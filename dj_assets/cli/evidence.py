@@ -81,14 +81,22 @@ def command(
     from dj_assets.store.store import Store
 
     plan = make_plan(load_recipe(named_recipe(recipe)))
-    shown = _only(plan, step)
-    store, folder = Store(store_root()), (folder or evidence_folder(plan.recipe)).absolute()
+    whole = _only(replace(plan, steps=plan.every_step), step)
+    store = Store(store_root())
     counts = (kept, dropped, boundary)
     if asked is None:
         default = DEFAULT_COUNT if counts == (None, None, None) else 0
-        code = _of_recipe(store, plan, shown, folder, *(default if count is None else count for count in counts))
+        codes = [OK]
+        for stage in plan.stages:
+            shown = replace(stage, steps=tuple(one for one in stage.steps if one in whole.steps))
+            if not shown.steps and len(plan.stages) > 1:
+                continue  # there is nothing to draw between two mappers
+            into = _folder_of(stage, folder) if folder else evidence_folder(stage.recipe)
+            wanted = (default if count is None else count for count in counts)
+            codes.append(_of_recipe(store, stage, shown, into.absolute(), *wanted))
+        code = max(codes)
     elif counts == (None, None, None):
-        code = _of_video(store, shown, asked, folder)
+        code = _of_video(store, whole, asked, (folder or evidence_folder(plan.recipe)).absolute())
     else:
         raise RecipeError(
             "a video and a number of samples were given",
@@ -97,6 +105,11 @@ def command(
             file="command line",
         )
     click.get_current_context().exit(code)
+
+
+def _folder_of(stage: Plan, folder: Path) -> Path:
+    """Where the pictures of a stage go: the folder that was named; for the stages before a mapper, one in it."""
+    return folder / stage.recipe.name if stage.recipe.stage_of else folder
 
 
 def _only(plan: Plan, wanted: str) -> Plan:

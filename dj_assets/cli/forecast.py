@@ -8,15 +8,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dj_assets.cli.expectation import Amounts, Expectation, Picture, amounts_of, picture_of
-from dj_assets.decide import still_in
+from dj_assets.decide import decide, still_in
 from dj_assets.measure import info_of
 from dj_assets.records import tables_of
 from dj_assets.store.measures import MeasureInfo
 from dj_assets.store.rows import Fact, Row
 
 if TYPE_CHECKING:
-    from dj_assets.plan import Pass, Plan, Step
+    from dj_assets.plan import MapperStep, Pass, Plan, Step
     from dj_assets.samples import Sample, Video
+    from dj_assets.store.products import ProductKey
+    from dj_assets.store.store import Store
 
 FindFacts = Callable[[str, str, Collection[str]], Mapping[str, tuple[Fact, ...]]]
 """`Store.find_facts`: (operator, measure id, content hashes) -> facts by content hash."""
@@ -146,8 +148,9 @@ class Forecaster:
         self._pictures: dict[str, Picture] = {}
         self.forecast = Forecast([PassForecast(one, [self._begun(step) for step in one.steps]) for one in plan.passes])
 
-    def add(self, samples: Sequence[Sample]) -> None:
-        """One shard's samples, each video with its content hash or its status."""
+    def add(self, samples: Sequence[Sample]) -> dict[str, list[Row]]:
+        """One shard's samples, each video with its content hash or its status. Returns the rows as far as they are
+        known, by step key; `skipped` stands for what is not known yet."""
         self._count_videos(samples)
         contents = {video.content_hash for sample in samples for video in sample.videos if video.content_hash}
         self._pictures.update(self._find_pictures(contents))
@@ -174,6 +177,7 @@ class Forecaster:
                         certain=content_hash in certain,
                     )
                 tables[forecast.step.key] = [row for pair in listed for row in _rows(forecast.step, *pair, known)]
+        return tables
 
     def _begun(self, step: Step) -> StepForecast:
         return StepForecast(step, pictures=self._pictures, elsewhere=self._elsewhere(step))
@@ -248,3 +252,102 @@ def _unknown(step: Step, video: Video) -> Iterator[Fact]:
             status="skipped" if video.status == "ok" else video.status,
             reason=video.reason,
         )
+
+
+# --- stages
+
+
+@dataclass
+class MapperForecast:
+    """What a mapper asks about: distinct contents (and texts, where it reads them).
+
+    reuse: its products are there. make: to be made. maybe: only if no filter before it drops the sample. waiting:
+    samples of which nothing can be said yet, since their products are not there. costs: worker seconds lately.
+    """
+
+    step: MapperStep
+    reuse: set[ProductKey] = field(default_factory=set)
+    make: set[ProductKey] = field(default_factory=set)
+    maybe: set[ProductKey] = field(default_factory=set)
+    waiting: int = 0
+    costs: Sequence[float] = ()
+
+    @property
+    def worker_seconds(self) -> float | None:
+        """Worker time to expect, by what others have cost; None where the store holds no cost to go by."""
+        num = len(self.make) + len(self.maybe)
+        return 0.0 if not num else num * sum(self.costs) / len(self.costs) if self.costs else None
+
+
+@dataclass
+class StageForecast:
+    """One stage of a recipe. made: of the mapper before it; None for the first."""
+
+    plan: Plan
+    forecaster: Forecaster
+    made: MapperForecast | None = None
+
+    @property
+    def forecast(self) -> Forecast:
+        return self.forecaster.forecast
+
+
+def forecast_stages(plan: Plan, store: Store) -> list[StageForecast]:
+    """A forecast for each stage of a plan, that knows no sample yet; see `add_shard`."""
+    found = []
+    for stage in plan.stages:
+        forecaster = Forecaster(stage, store.find_facts, store.measures, store.recent_costs, store.find_probes)
+        step = stage.made_by
+        made = None
+        if step is not None:
+            costs = store.recent_costs(step.mapper.name, step.measure_id)
+            made = MapperForecast(step, costs=list(costs.values()))
+        found.append(StageForecast(stage, forecaster, made))
+    return found
+
+
+def add_shard(stages: Sequence[StageForecast], samples: Sequence[Sample], store: Store) -> None:
+    """Take in one shard of the dataset, and follow it through the stages as far as products are there."""
+    for stage, later in zip(stages, (*stages[1:], None), strict=True):
+        tables = stage.forecaster.add(samples)
+        if later is not None and later.made is not None:
+            samples = _made_so_far(stage.plan, later, samples, tables, store)
+
+
+def _made_so_far(
+    plan: Plan, later: StageForecast, samples: Sequence[Sample], tables: Mapping[str, Sequence[Row]], store: Store
+) -> list[Sample]:
+    """The samples of the next stage that are known already."""
+    from dj_assets.produce import composed, key_of, known_products, videos_of
+
+    made = later.made
+    assert made is not None
+    step, recipe = made.step, plan.recipe
+    kept, maybe = _kept_so_far(plan, samples, tables)
+    known = known_products(step, recipe, [*kept, *maybe], store, later.plan.roots)
+    ready = []
+    for sample, is_kept in (*((one, True) for one in kept), *((one, False) for one in maybe)):
+        keys = {key_of(step, recipe, sample, video) for video in videos_of(step, sample) if video.content_hash}
+        made.reuse |= keys & known.keys()
+        (made.make if is_kept else made.maybe).update(keys - known.keys())
+        if is_kept and keys <= known.keys():
+            ready.append(sample)
+        else:
+            made.waiting += 1
+    made.maybe -= made.make
+    return list(composed(step, recipe, ready, known, {}, recipe.name))
+
+
+def _kept_so_far(
+    plan: Plan, samples: Sequence[Sample], tables: Mapping[str, Sequence[Row]]
+) -> tuple[list[Sample], list[Sample]]:
+    """(samples that go on, samples of which that is not known before their numbers are)."""
+    from dj_assets.export import leaves_export
+
+    kept, maybe = [], []
+    for sample, verdict in zip(samples, decide(plan, samples, tables), strict=True):
+        if verdict.outcome == "undecided" and verdict.status == "skipped":
+            maybe.append(sample)
+        elif not leaves_export(plan, sample, verdict):
+            kept.append(sample)
+    return kept, maybe

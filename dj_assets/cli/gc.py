@@ -26,6 +26,7 @@ Examples:
   dj-assets gc
   dj-assets gc --apply
   dj-assets gc --unused --keep-days 90
+  dj-assets gc --products
   dj-assets gc --facts-of video_motion_score_filter/0123456789abcdef --apply""",
 )
 @click.option("--apply", "is_applied", is_flag=True, help="Do it. Without, the store is only looked at.")
@@ -43,9 +44,21 @@ Examples:
     metavar="MEASURE",
     help="Let every number of this measure go, by id or operator/id. Having it again costs measuring.",
 )
+@click.option(
+    "--products",
+    is_flag=True,
+    help="Let files go that mappers made a day ago or more and that no sample holds. Having one again costs making.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of tables.")
 @verbose_option
-def command(is_applied: bool, keep_days: float | None, unused: bool, facts_of: tuple[str, ...], as_json: bool) -> None:
+def command(
+    is_applied: bool,
+    keep_days: float | None,
+    unused: bool,
+    facts_of: tuple[str, ...],
+    products: bool,
+    as_json: bool,
+) -> None:
     """Tell what the store would be rid of, or what small files become one; with --apply, do it.
 
     Safe beside running runs, and to be killed. No fact is lost unless --facts-of names its measure.
@@ -56,7 +69,7 @@ def command(is_applied: bool, keep_days: float | None, unused: bool, facts_of: t
 
     out, root = console(), store_root()
     in_use = _in_use() if unused else None
-    chores = gc.find_chores(root, keep_days=keep_days, in_use=in_use, facts_of=facts_of)
+    chores = gc.find_chores(root, keep_days=keep_days, in_use=in_use, facts_of=facts_of, products=products)
     if not as_json:
         _print_chores(out, chores)
     done = gc.do(root, chores) if is_applied else None
@@ -91,7 +104,8 @@ def _in_use() -> dict[str, InUse]:
             shards = frozenset(shard.key for shard in find_dataset(plan.recipe).shards) or None
         except (RecipeError, OSError):
             shards = None
-        used[plan.recipe.name] = InUse(frozenset(step.key for step in plan.steps), shards)
+        for stage in plan.stages:
+            used[stage.recipe.name] = InUse(frozenset(step.key for step in stage.steps), shards)
     if not used:
         raise RecipeError(
             "--unused without any recipe: every table would be unused",

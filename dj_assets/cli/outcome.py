@@ -48,6 +48,14 @@ class Outcome:
     videos: dict[str, VideoCounts] = field(default_factory=dict)
     examples: list[Example] = field(default_factory=list)
 
+    def add(self, later: Outcome) -> None:
+        """Take in what another stage of the same recipe did. A step's key is one in the whole recipe."""
+        self.videos |= later.videos
+        by_status: dict[str, list[Example]] = {}
+        for example in (*self.examples, *later.examples):
+            by_status.setdefault(example.status, []).append(example)
+        self.examples = choose_examples(by_status.values())
+
 
 def gather(plan: Plan, store: Store, shard_keys: Iterable[str]) -> Outcome:
     """Read the tables of these shards, one shard at a time."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from dj_assets.cli.dataset import Dataset
-    from dj_assets.cli.forecast import Forecast, PassForecast, StepForecast
+    from dj_assets.cli.forecast import Forecast, MapperForecast, PassForecast, StageForecast, StepForecast
     from dj_assets.plan import Plan as RecipePlan
     from dj_assets.recipe import Recipe
 
@@ -57,20 +57,26 @@ def command(configs: tuple[str, ...], tokens: tuple[str, ...], as_json: bool, vi
     out = console()
     made = make_plan(load_recipe(*read_arguments(configs, tokens)))
     dataset = find_dataset(made.recipe)
-    forecast = _forecast(made, dataset)
+    first, *later = _forecast(made, dataset)
     if as_json:
-        click.echo(json.dumps(as_record(made, dataset, forecast), ensure_ascii=False, indent=2))
+        record = as_record(made, dataset, first.forecast)
+        if later:
+            record["later_stages"] = [_stage_record(stage) for stage in later]
+        click.echo(json.dumps(record, ensure_ascii=False, indent=2))
         return
     print_plan(out, made)
-    _print_forecast(out, made, dataset, forecast)
+    _print_forecast(out, made, dataset, first.forecast)
+    for stage in later:
+        _print_stage(out, stage)
 
 
 def _tell_decode(configs: tuple[str, ...], tokens: tuple[str, ...], video: str, as_json: bool) -> None:
     from dj_assets.cli.decode import print_decode, report_passes
-    from dj_assets.plan import make_plan
+    from dj_assets.plan import make_plan, refuse_mappers
     from dj_assets.recipe import load_recipe
 
     made = make_plan(load_recipe(*read_arguments(configs, tokens)))
+    refuse_mappers(made, "plan --decode", try_="a copy of the recipe with the filters of one stage alone")
     found = report_passes(made, video)
     if as_json:
         click.echo(json.dumps({compute: asdict(report) for compute, report in found.items()}, indent=2))
@@ -78,27 +84,27 @@ def _tell_decode(configs: tuple[str, ...], tokens: tuple[str, ...], video: str, 
         print_decode(console(), made, video, found)
 
 
-def _forecast(made: RecipePlan, dataset: Dataset) -> Forecast:
-    from dj_assets.cli.forecast import Forecaster
+def _forecast(made: RecipePlan, dataset: Dataset) -> list[StageForecast]:
+    from dj_assets.cli.forecast import add_shard, forecast_stages
     from dj_assets.defs.project import store_root
     from dj_assets.measure import identify
     from dj_assets.samples import read_shard
     from dj_assets.store.store import Store
 
-    recipe = made.recipe
+    recipe, first = made.recipe, made.stages[0]
     store = Store(store_root())
-    forecaster = Forecaster(made, store.find_facts, store.measures, store.recent_costs, store.find_probes)
+    stages = forecast_stages(made, store)
     for shard in dataset.shards:
         samples = read_shard(
             shard,
-            video_keys=made.video_keys,
+            video_keys=first.video_keys,
             text_key=recipe.text_key,
             video_special_token=recipe.video_special_token,
             suffixes=recipe.suffixes,
         )
         known = store.recall_identities(shard) if recipe.settings.trust_mtime else None
-        forecaster.add(identify(samples, roots=made.roots, limits=recipe.settings.limits, known=known))
-    return forecaster.forecast
+        add_shard(stages, identify(samples, roots=first.roots, limits=recipe.settings.limits, known=known), store)
+    return stages
 
 
 def workers_of(recipe: Recipe, one: PassForecast) -> int:
@@ -125,6 +131,10 @@ def expected_seconds(recipe: Recipe, one: PassForecast) -> float | None:
 def _print_forecast(out: Console, made: RecipePlan, dataset: Dataset, forecast: Forecast) -> None:
     listed = f"{counted(forecast.videos, 'video')} listed, {counted(len(forecast.contents), 'distinct content')}"
     print_lines(out, [f"{dataset}; {listed}", ""])
+    _print_passes(out, made.stages[0], forecast)
+
+
+def _print_passes(out: Console, made: RecipePlan, forecast: Forecast) -> None:
     headings = ("pass", "step", "reuse", "measure", "skip", "cannot open", "seconds", "why")
     rows = [_step_cells(made, one, step) for one in forecast.passes for step in one.steps]
     print_table(out, headings, rows, numbers=headings[2:7])
@@ -133,6 +143,37 @@ def _print_forecast(out: Console, made: RecipePlan, dataset: Dataset, forecast: 
     if forecast.malformed:
         print_lines(out, [f"{counted(forecast.malformed, 'sample')} malformed: manifest lines that are no samples"])
     print_lines(out, [_pass_line(made.recipe, one) for one in forecast.passes])
+
+
+def _print_stage(out: Console, stage: StageForecast) -> None:
+    """What a mapper will make, and what its samples ask for, as far as they are there."""
+    made, forecast = stage.made, stage.forecast
+    assert made is not None
+    step = made.step
+    seconds = made.worker_seconds
+    workers = _mapper_workers(stage.plan.recipe, made)
+    time = "seconds unknown" if seconds is None else f"about {seconds / workers:.1f} s"
+    maybe = f", and {len(made.maybe)} only if no filter before it drops them" if made.maybe else ""
+    print_lines(
+        out,
+        [
+            "",
+            f"step {step.number}, {step.key}: makes {counted(len(made.make), 'video')} anew{maybe}, "
+            f"{len(made.reuse)} made before; {counted(workers, 'worker')}, {time}",
+        ],
+    )
+    if made.waiting:
+        rest = "of them" if forecast.samples else "of its samples"
+        print_lines(out, [f"what comes of {counted(made.waiting, 'sample')} is not known before: nothing {rest} below"])
+    listed = f"{counted(forecast.videos, 'video')} listed, {counted(len(forecast.contents), 'distinct content')}"
+    print_lines(out, [f"{counted(forecast.samples, 'sample')} made so far; {listed}", ""])
+    _print_passes(out, stage.plan, forecast)
+
+
+def _mapper_workers(recipe: Recipe, made: MapperForecast) -> int:
+    from dj_assets.defs.project import cpu_workers, gpu_workers
+
+    return gpu_workers(recipe) if made.step.compute == "gpu" else cpu_workers(recipe)
 
 
 def _step_cells(made: RecipePlan, one: PassForecast, step: StepForecast) -> tuple[str, ...]:
@@ -198,6 +239,24 @@ def as_record(made: RecipePlan, dataset: Dataset, forecast: Forecast) -> dict[st
         "passes": [_pass_record(made.recipe, one) for one in forecast.passes],
         "notes": list(made.notes),
         "warnings": list(made.warnings),
+    }
+
+
+def _stage_record(stage: StageForecast) -> dict[str, Any]:
+    """A stage after a mapper: what is to be made, and what is asked of the samples that are there already."""
+    made, forecast = stage.made, stage.forecast
+    assert made is not None
+    return {
+        "stage": stage.plan.recipe.name,
+        "made_by": made.step.key,
+        "measure_id": made.step.measure_id,
+        "reuse": len(made.reuse),
+        "make": len(made.make),
+        "make_only_if_not_dropped": len(made.maybe),
+        "samples_not_known_yet": made.waiting,
+        "samples": forecast.samples,
+        "videos": forecast.videos,
+        "passes": [_pass_record(stage.plan.recipe, one) for one in forecast.passes],
     }
 
 

@@ -68,13 +68,13 @@ def _require(plan: Plan) -> None:
     from dj_assets.store.store import Store
 
     store = Store(store_root())
-    for step, error in lacking(plan.steps):
+    for step, error in lacking(plan.every_step):
         if all(known.measure_id != step.measure_id for known in store.measures(step.operator.name)):
             raise error
 
 
 def _run(plan: Plan, err: Console, *, num_shards: int) -> tuple[RunReport, Outcome]:
-    from dj_assets.cli.outcome import gather
+    from dj_assets.cli.outcome import Outcome, gather
     from dj_assets.defs.jobs import run_recipe
     from dj_assets.defs.project import store_root
     from dj_assets.defs.resources import project_instance
@@ -89,8 +89,11 @@ def _run(plan: Plan, err: Console, *, num_shards: int) -> tuple[RunReport, Outco
             on_progress=view,
             verbose=is_verbose(),
         )
-    decided = [shard.shard_key for shard in report.shards if shard.summary is not None]
-    return report, gather(plan, Store(store_root()), decided)
+    store, outcome = Store(store_root()), Outcome()
+    for stage in plan.stages:
+        decided = [shard.shard_key for shard in report.shards if shard.summary_of(stage) is not None]
+        outcome.add(gather(stage, store, decided))
+    return report, outcome
 
 
 def exit_code(plan: Plan, report: RunReport) -> int:
@@ -101,10 +104,11 @@ def exit_code(plan: Plan, report: RunReport) -> int:
 
 
 def _set_aside(plan: Plan, report: RunReport) -> int:
-    """How many samples are undecided, and in no export for that reason alone."""
-    if report.summary is None or plan.recipe.settings.on_undecided != "set_aside":
+    """How many samples are undecided, in whatever stage, and in no export for that reason alone."""
+    if plan.recipe.settings.on_undecided != "set_aside":
         return 0
-    return sum(report.summary.undecided.values())
+    found = [report.summary_of(stage) for stage in plan.stages]
+    return sum(sum(summary.undecided.values()) for summary in found if summary is not None)
 
 
 def _print_closing(out: Console, plan: Plan, report: RunReport, outcome: Outcome) -> None:
@@ -123,16 +127,19 @@ def _print_closing(out: Console, plan: Plan, report: RunReport, outcome: Outcome
 
 
 def _verdict_rows(plan: Plan, report: RunReport) -> Iterator[tuple[str, str, str]]:
-    summary = report.summary
-    if summary is None:
-        return
-    yield "samples", str(summary.samples), ""
-    yield "kept", str(summary.kept), ""
-    for step in plan.steps:
-        if summary.dropped.get(step.key):
-            yield "dropped", str(summary.dropped[step.key]), f"{step.key}: not {step.keeps}"
-    for status, count in summary.undecided.items():
-        yield "undecided", str(count), status
+    """Stage by stage; what a mapper makes of the samples that one stage keeps is what the next one has."""
+    for stage in plan.stages:
+        summary = report.summary_of(stage)
+        if summary is None:
+            return
+        made_by = f"made by {stage.made_by.key} of the samples kept so far" if stage.made_by else ""
+        yield "samples", str(summary.samples), made_by
+        yield "kept", str(summary.kept), ""
+        for step in stage.steps:
+            if summary.dropped.get(step.key):
+                yield "dropped", str(summary.dropped[step.key]), f"{step.key}: not {step.keeps}"
+        for status, count in summary.undecided.items():
+            yield "undecided", str(count), status
 
 
 def _files(plan: Plan, report: RunReport) -> Iterator[tuple[str, str]]:

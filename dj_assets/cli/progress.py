@@ -37,7 +37,7 @@ class _Shards:
 
     @property
     def text(self) -> str:
-        return f"shard {self.begun} of {self.total}, " if self.total > 1 else ""
+        return f"shard {self.begun} of {max(self.begun, self.total)}, " if self.begun and self.total > 1 else ""
 
 
 class PlainProgress:

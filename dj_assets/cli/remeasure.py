@@ -31,7 +31,9 @@ def remeasure(affected: Sequence[Affected], measures: Mapping[str, Collection[st
     out, err = console(), console(stderr=True)
     by_recipe: dict[str, list[str]] = {}
     for one in affected:
-        by_recipe.setdefault(one.recipe, []).append(one.shard)
+        shards = by_recipe.setdefault(_family(one.recipe), [])
+        if one.shard not in shards:  # several stages of a recipe may rest on it
+            shards.append(one.shard)
     codes = [OK]
     with stopping_cleanly(), quiet_libraries(lambda line: print_lines(err, [line])):
         for name, shard_keys in by_recipe.items():
@@ -44,6 +46,16 @@ def remeasure(affected: Sequence[Affected], measures: Mapping[str, Collection[st
             _print_report(out, err, report)
             codes.append(OK if report.run.success else FAILED)
     return max(codes)
+
+
+def _family(stage: str) -> str:
+    """The recipe that a stage is of, among the project's; the name itself where it is no stage of any."""
+    from dj_assets.defs.project import project_root, recipe_paths
+    from dj_assets.recipe import recipe_name
+
+    names = {recipe_name(path) for path in recipe_paths(project_root())}
+    family, _, number = stage.rpartition("__")
+    return family if stage not in names and family in names and number.isdecimal() else stage
 
 
 def _plan_named(name: str) -> Plan:

@@ -138,5 +138,6 @@ def _print_unmeasured(out: Console, plan: Plan, found: Unmeasured) -> None:
 def _exit_code(plan: Plan, report: RerunReport) -> int:
     if not report.run.success:
         return FAILED
-    undecided = sum(report.run.summary.undecided.values()) if report.run.summary else 0
+    summaries = [report.run.summary_of(stage) for stage in plan.stages]
+    undecided = sum(sum(summary.undecided.values()) for summary in summaries if summary is not None)
     return UNDECIDED if undecided and plan.recipe.settings.on_undecided == "set_aside" else OK

@@ -103,10 +103,15 @@ def _reasons(asset: Asset, causes: Sequence[Mapping[str, Any]]) -> tuple[str, ..
     """`has a new code version`, or `filtered has a new code version` where the cause lies further up."""
     texts = []
     for cause in causes:
-        of = "" if tuple(cause["key"]["path"]) == asset.path else "/".join(cause["key"]["path"][1:]) + " "
-        what = f": {'/'.join(cause['dependency']['path'][1:])}" if cause["dependency"] else ""
+        of = "" if tuple(cause["key"]["path"]) == asset.path else _short(asset, cause["key"]["path"]) + " "
+        what = f": {_short(asset, cause['dependency']['path'])}" if cause["dependency"] else ""
         texts.append(f"{of}{cause['reason']}{what}")
     return tuple(dict.fromkeys(texts))
+
+
+def _short(asset: Asset, path: Sequence[str]) -> str:
+    """Another asset without the recipe; with the stage where that is another one."""
+    return "/".join(path[1 if path[0] == asset.path[0] else 0 :])
 
 
 def _as_json(found: Sequence[Staleness]) -> dict[str, Any]:

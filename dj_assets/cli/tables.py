@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from dj_assets.operators._contract import Device, Params
-    from dj_assets.plan import Plan, Step
+    from dj_assets.plan import MapperStep, Plan, Step
     from dj_assets.recipe import Recipe
 
 
@@ -26,7 +26,7 @@ def print_plan(out: Console, plan: Plan) -> None:
     remarks = [*(f"note: {note}" for note in plan.notes), *(f"warning: {warning}" for warning in warnings)]
     print_lines(out, [*remarks, ""] if remarks else [])
     headings = ("step", "operator", "pass", "params", "keeps", "measure")
-    print_table(out, headings, [_step_cells(step) for step in plan.steps], numbers=("step",))
+    print_table(out, headings, [_step_cells(step) for step in plan.all_steps], numbers=("step",))
 
 
 def _configuration(recipe: Recipe) -> Iterator[tuple[str, str, str]]:
@@ -42,8 +42,12 @@ def _place(recipe: Recipe, key: str) -> str:
     return f"{file}:{line}" if line else file
 
 
-def _step_cells(step: Step) -> tuple[str, ...]:
+def _step_cells(step: Step | MapperStep) -> tuple[str, ...]:
+    from dj_assets.plan import MapperStep
+
     computed_on = f"{step.compute} (on {step.device})" if step.compute == "gpu" else step.compute
+    if isinstance(step, MapperStep):
+        return str(step.number), step.key, computed_on, changed_params(step), makes(step), step.measure_id
     if not step.operator.stats:
         return str(step.number), step.key, "none", changed_params(step), step.keeps, "none"
     is_usual = step.rule is not None or step.any_or_all == step.operator.any_or_all_default
@@ -51,9 +55,17 @@ def _step_cells(step: Step) -> tuple[str, ...]:
     return str(step.number), step.key, computed_on, changed_params(step), keeps, step.measure_id
 
 
-def changed_params(step: Step) -> str:
+def makes(step: MapperStep) -> str:
+    """What becomes of a sample, in the column of what filters keep: `makes clips, the original stays`."""
+    each = ", each a sample" if step.clip_per_sample else ""
+    stays = ", the original stays" if step.keeps_original else ""
+    return f"makes {step.mapper.role}{each}{stays}"
+
+
+def changed_params(step: Step | MapperStep) -> str:
     """The params that differ from their defaults on the step's device, as `frame_sample_num=5`; `defaults` for none."""
-    every = [step.params, *([step.rule.params] if step.rule is not None else [])]
+    rule = getattr(step, "rule", None)
+    every = [step.params, *([rule.params] if rule is not None else [])]
     return ", ".join(shown for params in every for shown in _changed(params, step.device)) or "defaults"
 
 

@@ -50,8 +50,22 @@ Exit codes:
     help="Address to listen on; others than this machine's own let others in.",
 )
 @click.option("--open", "open_browser", is_flag=True, help="Open the page in the browser.")
+@click.option(
+    "--stage",
+    type=click.IntRange(min=1),
+    default=None,
+    metavar="N",
+    help="Of a recipe with mappers: the filters before the N-th mapper; default those after the last.",
+)
 @recipe_arguments
-def command(configs: tuple[str, ...], tokens: tuple[str, ...], port: int | None, host: str, open_browser: bool) -> None:
+def command(
+    configs: tuple[str, ...],
+    tokens: tuple[str, ...],
+    port: int | None,
+    host: str,
+    open_browser: bool,
+    stage: int | None,
+) -> None:
     """Move a recipe's bounds on a page and see at once what they would keep.
 
     Shows every stored number of the recipe: histograms with bounds to drag, what is kept by each step and together, the
@@ -72,7 +86,7 @@ def command(configs: tuple[str, ...], tokens: tuple[str, ...], port: int | None,
     path, overrides = read_arguments(configs, tokens)
     _refuse_overrides(path, overrides)
     text = read_recipe_text(path)
-    plan = make_plan(load_recipe(path))
+    plan = _stage(make_plan(load_recipe(path)), stage)
     listening = _listen(host, port)
     store = Store(store_root())
     studio = Studio(Session(plan, _columns(plan, store, out), store), text)
@@ -104,6 +118,22 @@ def _refuse_overrides(path: str, overrides: tuple[str, ...]) -> None:
         )
 
 
+def _stage(plan: Plan, number: int | None) -> Plan:
+    """The stage to tune. Raises `RecipeError` where there is none of that number, or it has no filter."""
+    stages = plan.stages
+    chosen = stages[-1] if number is None else stages[number - 1] if number <= len(stages) else None
+    if chosen is not None and (chosen.steps or len(stages) == 1):
+        return chosen
+    tunable = [str(n) for n, one in enumerate(stages, start=1) if one.steps]
+    raise RecipeError(
+        f"stage {number or len(stages)} of {plan.recipe.file} "
+        + ("has no filter" if chosen is not None else f"does not exist: it has {len(stages)}"),
+        allowed=f"--stage {' or '.join(tunable)}" if tunable else "a recipe with filters",
+        try_=f"dj-assets tune {plan.recipe.file} --stage {tunable[-1]}" if tunable else "add a filter to it",
+        file="command line",
+    )
+
+
 def _columns(plan: Plan, store: Store, out: Console) -> Columns:
     """Every sample of the recipe's runs with what is known of it; of its dataset, where it was never run, since other
     recipes may have measured the same. Raises `RecipeError` where there is neither."""
@@ -112,6 +142,13 @@ def _columns(plan: Plan, store: Store, out: Console) -> Columns:
 
     started_seconds = time.perf_counter()
     found, source = stored_columns(plan, store), f"read from {store.root}"
+    if not found.num_samples and plan.made_by is not None:
+        raise RecipeError(
+            f"{plan.made_by.key} has made no samples of {plan.recipe.family} yet",
+            allowed="a recipe with mappers that was run",
+            try_=f"dj-assets process {plan.recipe.file}; or --stage 1, whose samples are the dataset's",
+            file="command line",
+        )
     if not found.num_samples:
         found = columns_of(plan, store, read_dataset(plan, store, {}))
         source = f"of {plan.recipe.dataset_path}, since {plan.recipe.name} was never run"

@@ -28,8 +28,8 @@ DEFAULT_URL = "http://127.0.0.1:3000"
 LOCATION = "dj_assets"
 """The code location's name in workspace.yaml and [tool.dg]."""
 
-ON_DEMAND_TAG = "dj_assets/on_demand"
-"""As `dj_assets.defs.assets` has it, which would import Dagster."""
+ON_DEMAND_TAG, RECIPE_TAG = "dj_assets/on_demand", "dj_assets/recipe"
+"""As `dj_assets.defs.assets` has them, which would import Dagster."""
 
 TIMEOUT_SECONDS = 120.0
 SHOWN = 5
@@ -169,8 +169,10 @@ class Webserver:
             if node["isPartitioned"] and node["isMaterializable"]:
                 path = tuple(node["assetKey"]["path"])
                 inputs = frozenset(tuple(key["path"]) for key in node["dependencyKeys"])
-                is_on_demand = any(tag["key"] == ON_DEMAND_TAG for tag in node["tags"])
-                found.setdefault(path[0], []).append(Asset(path, inputs, is_on_demand))
+                tags = {tag["key"]: tag.get("value", "") for tag in node["tags"]}
+                recipe = tags.get(RECIPE_TAG) or path[0]  # of a stage before a mapper it is not the key's first part
+                asset = Asset(path, inputs, ON_DEMAND_TAG in tags, stage=path[0] if path[0] != recipe else "")
+                found.setdefault(recipe, []).append(asset)
         return {name: inputs_first(assets) for name, assets in sorted(found.items())}
 
     def assets_of(self, recipe: str) -> list[Asset]:
@@ -225,12 +227,14 @@ class Webserver:
 class Asset:
     """path: its key, the recipe's name first. inputs: the keys of what it is made from.
 
-    is_on_demand: made by hand only, like the pictures of a recipe that asks for none: nobody misses it.
+    is_on_demand: made by hand only, like the pictures of a recipe that asks for none: nobody misses it. stage: of a
+    recipe with mappers, the stage that it is of; empty for the last, and for recipes that have only one.
     """
 
     path: tuple[str, ...]
     inputs: frozenset[tuple[str, ...]] = frozenset()
     is_on_demand: bool = False
+    stage: str = ""
 
     @property
     def key(self) -> dict[str, list[str]]:
@@ -239,13 +243,13 @@ class Asset:
 
     @property
     def name(self) -> str:
-        """Without the recipe: `samples`, `stats/video_duration_filter`."""
-        return "/".join(self.path[1:])
+        """Without the recipe: `samples`, `stats/video_duration_filter`; of an earlier stage `clips__1/samples`."""
+        return "/".join(self.path[0 if self.stage else 1 :])
 
     @cached_property
     def words(self) -> frozenset[str]:
-        """What people may call it: its name, `stats` for each table of numbers, a step's key."""
-        return frozenset({self.name, self.path[1], self.path[-1]})
+        """What people may call it: its name, `stats` for each table of numbers, a step's key, its stage."""
+        return frozenset({self.name, self.path[1], self.path[-1], *filter(None, [self.stage])})
 
 
 @dataclass(frozen=True)
@@ -298,7 +302,7 @@ LOCATIONS = """{ workspaceOrError { __typename
 LOADED_AT = """{ workspaceOrError { __typename
   ... on Workspace { locationEntries { name updatedTimestamp } } ... on Error { message } } }"""
 
-GRAPH = "{ assetNodes { assetKey { path } isPartitioned isMaterializable dependencyKeys { path } tags { key } } }"
+GRAPH = "{ assetNodes { assetKey { path } isPartitioned isMaterializable dependencyKeys { path } tags { key value } } }"
 
 ERRORS = "{ assetNodes { assetKey { path } metadataEntries { label ... on TextMetadataEntry { text } } } }"
 

@@ -39,10 +39,11 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, every window value in it.")
 @verbose_option
 def command(asked: str, recipe: str, as_json: bool) -> None:
-    """Tell everything known of a video or sample: copies, numbers, verdicts, exports.
+    """Tell everything known of a video or sample: copies, numbers, what it was made of, verdicts, exports.
 
-    A video is named by its path or by its content hash, of which four digits may do; a sample by its id, DROP:LINE. A
-    file that was renamed or copied is known by its bytes. Nothing is decoded.
+    A video is named by its path or by its content hash, of which four digits may do; a sample by its id, DROP:LINE, or
+    DROP:LINE#1 for one that a mapper made. A file that was renamed or copied is known by its bytes. Of a product, the
+    way back to the dataset is told, each hop with its times and params. Nothing is decoded.
     """
     from dj_assets.defs.project import store_root
     from dj_assets.store.lineage import explain
@@ -57,7 +58,8 @@ def command(asked: str, recipe: str, as_json: bool) -> None:
 def _record(story: Story) -> dict[str, Any]:
     """The story as JSON; params as an object, not as text."""
     record = asdict(story)
-    record["measures"] = [{**one, "params": parsed(one["params"])} for one in record["measures"]]
+    for name in ("measures", "origins"):
+        record[name] = [{**one, "params": parsed(one["params"])} for one in record[name]]
     return record
 
 
@@ -77,6 +79,8 @@ def print_story(out: Console, story: Story) -> None:
     if len(copies) > MOST_COPIES:
         print_lines(out, [f"and {len(copies) - MOST_COPIES} more places; --json has them all", ""])
     _print_measures(out, story)
+    print_lines(out, _origin_lines(story))
+    _print_descendants(out, story)
     for decision in story.decisions[:MOST_COPIES]:
         _print_decision(out, decision)
     if len(story.decisions) > MOST_COPIES:
@@ -114,6 +118,58 @@ def _print_measures(out: Console, story: Story) -> None:
             print_lines(out, [f"{one['operator']} {one['measure_id']}: {shown}"])
     if story.measures:
         print_lines(out, [""])
+
+
+def _origin_lines(story: Story) -> list[str]:
+    """Each hop back from what was asked about, nearest first: which mapper, with which params, of which video.
+
+    `ds.jsonl:3#1 (recipe r) was made of ds.jsonl:3 (r__1) by video_split_by_scene_mapper 1, threshold=27.0`
+    """
+    lines: list[str] = []
+    shown = set(story.contents)
+    for hop in story.origins[:MOST_COPIES]:
+        version = "" if hop.version is None else f" {hop.version}"
+        params = ", ".join(f"{name}={json.dumps(value)}" for name, value in (parsed(hop.params) or {}).items())
+        lines.append(
+            f"{hop.sample_id} (recipe {hop.recipe}) was made of {hop.parent_id} ({hop.parent_recipe}) by {hop.made_by}"
+            + (version if hop.made_by == hop.mapper else f", {hop.mapper}{version}")
+            + (f": {params}" if params else "")
+        )
+        # Of a sample of many clips those that were asked about; all where that is none of them.
+        asked = [one for one in hop.products if one["content_hash"] in shown or one["path"] == story.asked]
+        products = asked or list(hop.products)
+        shown |= {one["parent_hash"] for one in products}
+        lines += [f"  {_product_text(one)}" for one in products[:MOST_COPIES]]
+        if len(products) > MOST_COPIES:
+            lines.append(f"  and {len(products) - MOST_COPIES} more; --json has them all")
+    if len(story.origins) > MOST_COPIES:
+        lines.append(f"and {len(story.origins) - MOST_COPIES} more hops; --json has them all")
+    return [*lines, ""] if lines else []
+
+
+def _product_text(product: dict[str, Any]) -> str:
+    """`a_0-24.mp4: 1 s to 2.5 s of a.mp4`."""
+    if product["path"] == product["parent_path"]:
+        return f"{product['path']}: the video itself, nothing was to do"
+    begin, end = product["begin_seconds"], product["end_seconds"]
+    when = f"{begin:.6g} s to {end:.6g} s of " if end > begin else f"at {begin:.6g} s of " if begin or end else "of "
+    return f"{product['path'] or 'words'}: {when}{product['parent_path']}"
+
+
+def _print_descendants(out: Console, story: Story) -> None:
+    rows = [
+        (
+            one["sample_id"],
+            one["recipe"],
+            one["made_by"],
+            str(one["products"]),
+            one["outcome"] or "not decided yet" if one["status"] == "ok" else one["status"],
+        )
+        for one in story.descendants
+    ]
+    print_table(out, ("became", "recipe", "by", "products", "verdict"), rows[:MOST_COPIES], numbers=("products",))
+    if len(rows) > MOST_COPIES:
+        print_lines(out, [f"and {len(rows) - MOST_COPIES} more samples; --json has them all", ""])
 
 
 def _value(row: dict[str, Any]) -> str:

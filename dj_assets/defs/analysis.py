@@ -53,14 +53,14 @@ def analysis_asset(
 
     @dg.asset(
         key=key,
-        group_name=recipe.name,
+        group_name=recipe.family,
         deps=list(inputs),
         code_version=versions.analysis_code_version(plan),
         description="How every stat is spread over all shards, what was not measured and why, how stats go together, "
         "what each operator cost and what short circuit saved: one page, tables and pictures beside the export. From "
         "what the store knows; decodes nothing. Materialize it when you want to look.",
         kinds={"html"},
-        tags={"dj_assets/recipe": recipe.name},
+        tags={"dj_assets/recipe": recipe.family},
         owners=list(recipe.settings.owners),
         metadata=metadata.recipe_metadata(recipe),
     )

@@ -25,7 +25,7 @@ from dj_assets.defs.progress import RUN_DIGITS, ProgressLog, ShardLog
 from dj_assets.defs.resources import CPU_POOL, GPU_POOL, IN_PROCESS, executor_name, step_retries
 from dj_assets.errors import DjAssetsError, StoreError
 from dj_assets.operators._contract import Compute
-from dj_assets.plan import Pass, Plan, Step
+from dj_assets.plan import MapperStep, Pass, Plan, Step
 from dj_assets.recipe import Evidence, Recipe
 from dj_assets.samples import Sample, read_shard
 from dj_assets.store.rows import Provenance, Row, Verdict
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from dj_assets.evidence import Drawn
     from dj_assets.export import ExportResult, PartSummary
     from dj_assets.measure import PassResult, Retry
+    from dj_assets.produce import ProduceResult
     from dj_assets.store.store import Store
 
 
@@ -61,23 +62,27 @@ _Decided = tuple[dict[str, batches.Done], dict[str, DjAssetsError]]
 def build_recipe_defs(plan: Plan) -> dg.Definitions:
     """The asset graph of one recipe: its assets and checks, and a job of all of them named after the recipe.
 
-    Resources `store`, `cpu` and `gpu` come from whoever merges it (see `resources.project_resources`).
+    Of a recipe with mappers, the assets of every stage: what a mapper makes is the samples of the next one. Resources
+    `store`, `cpu` and `gpu` come from whoever merges it (see `resources.project_resources`).
     """
-    graph = RecipeGraph(plan)
-    assets = [
-        _samples_asset(graph),
-        *(_pass_assets(graph, pass_) for pass_ in plan.passes),
-        _filtered_asset(graph),
-        _export_asset(graph),
-        _evidence_asset(graph),
-        analysis_asset(plan, graph.analysis, inputs=graph.measured),
-    ]
+    assets = [asset for stage in plan.stages for asset in _stage_assets(RecipeGraph(stage))]
     job = dg.define_asset_job(
         plan.recipe.name,
-        selection=dg.AssetSelection.assets(*graph.keys),
+        selection=dg.AssetSelection.assets(*RecipeGraph(plan).keys),
         description="Everything of one shard: samples, measures, verdicts, export; pictures where the recipe asks.",
     )
     return dg.Definitions(assets=assets, jobs=[job])
+
+
+def _stage_assets(graph: "RecipeGraph") -> list[dg.AssetsDefinition]:
+    return [
+        _samples_asset(graph) if graph.plan.made_by is None else _made_samples_asset(graph, graph.plan.made_by),
+        *(_pass_assets(graph, pass_) for pass_ in graph.plan.passes),
+        _filtered_asset(graph),
+        _export_asset(graph),
+        _evidence_asset(graph),
+        analysis_asset(graph.plan, graph.analysis, inputs=graph.measured),
+    ]
 
 
 def broken_recipe_defs(name: str, file: Path, error: str) -> dg.Definitions:
@@ -98,13 +103,24 @@ def broken_recipe_defs(name: str, file: Path, error: str) -> dg.Definitions:
 
 @dataclass(frozen=True)
 class RecipeGraph:
-    """The names of one recipe's assets, and what follows from its plan alone."""
+    """The names of one stage's assets, and what follows from its plan alone. A recipe without mappers is one stage."""
 
     plan: Plan
 
     @property
     def name(self) -> str:
         return self.plan.recipe.name
+
+    @property
+    def group(self) -> str:
+        """Of the assets of all stages: the recipe's name."""
+        return self.plan.recipe.family
+
+    @property
+    def before(self) -> "RecipeGraph":
+        """Of the stage before this one, which a mapper made it of."""
+        assert self.plan.before is not None
+        return RecipeGraph(self.plan.before)
 
     @property
     def samples(self) -> dg.AssetKey:
@@ -131,6 +147,11 @@ class RecipeGraph:
         return [self.samples, *(self.stats(step) for step in self.plan.measured_steps)]
 
     @property
+    def until_verdicts(self) -> list[dg.AssetKey]:
+        """What the next stage hangs on."""
+        return [*self.measured, self.filtered]
+
+    @property
     def analysis(self) -> dg.AssetKey:
         return dg.AssetKey([self.name, "analysis"])
 
@@ -141,17 +162,23 @@ class RecipeGraph:
         return self.plan.recipe.settings.evidence.is_wanted
 
     @property
-    def keys(self) -> list[dg.AssetKey]:
-        """What the recipe's job makes; the analysis is over all shards, and evidence may be made by hand alone."""
+    def own_keys(self) -> list[dg.AssetKey]:
+        """What the recipe's job makes of this stage; the analysis is over all shards, and evidence may be made by hand
+        alone."""
         return [*self.measured, self.filtered, self.export, *([self.evidence] if self.draws_evidence else [])]
+
+    @property
+    def keys(self) -> list[dg.AssetKey]:
+        """What the recipe's job makes: of this stage and of all before it, those first."""
+        return [key for stage in self.plan.stages for key in RecipeGraph(stage).own_keys]
 
     @cached_property
     def partitions(self) -> dg.DynamicPartitionsDefinition:
-        return shard_partitions(self.name)
+        return shard_partitions(self.group)
 
     @cached_property
     def tags(self) -> dict[str, str]:
-        return {"dj_assets/recipe": self.name}
+        return {"dj_assets/recipe": self.group}
 
     @property
     def owners(self) -> list[str]:
@@ -199,6 +226,11 @@ class _ShardWork:
         )
 
     def read_samples(self) -> list[Sample]:
+        """The samples of this stage. Raises `StoreError` where there are none, or another mapper made them."""
+        if self.plan.made_by is not None:
+            provenance = self.store.samples_provenance(self.recipe.name, self.shard_key)
+            if provenance and provenance.code_version != versions.made_samples_code_version(self.plan):
+                raise self._outdated(self.graph.samples, f"was made by another {self.plan.made_by.key}")
         return self.store.read_samples(self.recipe.name, self.shard_key)
 
     def read_tables(self, samples: Sequence[Sample]) -> dict[str, list[Row]]:
@@ -271,7 +303,7 @@ def _samples_asset(graph: RecipeGraph) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=graph.samples,
-        group_name=graph.name,
+        group_name=graph.group,
         partitions_def=graph.partitions,
         code_version=code_version,
         description=f"The samples of one shard of `{recipe.dataset_path.name}`, and the identity of their videos: "
@@ -348,6 +380,89 @@ def _identified(
     return identify(samples, roots=graph.plan.roots, limits=graph.plan.recipe.settings.limits, known=known)
 
 
+def _made_samples_asset(graph: RecipeGraph, step: MapperStep) -> dg.AssetsDefinition:
+    """What a mapper makes of the samples that the stage before keeps."""
+    recipe = graph.plan.recipe
+    engine = "gpu" if step.compute == "gpu" else "cpu"
+    code_version = versions.made_samples_code_version(graph.plan)
+
+    @dg.asset(
+        key=graph.samples,
+        group_name=graph.group,
+        partitions_def=graph.partitions,
+        deps=[graph.before.filtered],
+        code_version=code_version,
+        automation_condition=follows_its_inputs(),
+        description=metadata.mapper_description(graph.plan, step),
+        kinds={"parquet", "video", step.compute},
+        tags={**graph.tags, "dj_assets/operator": step.mapper.name, "dj_assets/compute": step.compute},
+        owners=graph.owners,
+        metadata={
+            **metadata.recipe_metadata(recipe, line=metadata.source_of(graph.plan, step).line, operator=step.mapper),
+            "measure_id": step.measure_id,
+            "params": dg.MetadataValue.json(step.params.canonical()),
+            "dagster/column_schema": metadata.column_schema(SAMPLES),
+        },
+        check_specs=[checks.kept_went_on(graph.samples)],
+        pool=GPU_POOL if step.compute == "gpu" else CPU_POOL,
+        required_resource_keys={"store", engine},
+        retry_policy=step_retries(),
+    )
+    def samples(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        with failing_clearly():
+            work = _ShardWork(graph, context)
+            kept, result = _produced(work, step, ProgressLog(work.log))
+            for changed in result.changed:
+                work.log.warning(f"{changed} was not as {step.key} had made it, and was made again")
+            work.refresh_index()
+            _raise_errors({step.key: result.error} if result.error is not None else {})
+            provenance = work.provenance(graph.samples, code_version=code_version)
+            path = work.store.write_samples(recipe.name, work.shard_key, result.samples, provenance)
+            work.refresh_index()
+            return dg.MaterializeResult(
+                metadata={
+                    **metadata.produced_figures(step, kept, result),
+                    **metadata.path_figures({"table": path}),
+                },
+                data_version=dg.DataVersion(versions.samples_version(result.samples)),
+                check_results=[checks.check_went_on(graph.samples, kept, result.samples)],
+            )
+
+    return samples
+
+
+def _produced(work: _ShardWork, step: MapperStep, progress: ProgressLog) -> "tuple[list[Sample], ProduceResult]":
+    """(samples that the stage before keeps, what the mapper made of them)."""
+    from dj_assets.export import leaves_export, stats_by_sample
+    from dj_assets.produce import produce
+
+    earlier = _ShardWork(work.graph.before, work.context, work.shard_key)
+    every = earlier.read_samples()
+    verdicts = earlier.read_verdicts(every)
+    stats = stats_by_sample(earlier.plan.filters, every, earlier.read_tables(every))
+    kept = [
+        sample
+        for sample, verdict in zip(every, verdicts, strict=True)
+        if not leaves_export(earlier.plan, sample, verdict)
+    ]
+    engine = work.context.resources.gpu if step.compute == "gpu" else work.context.resources.cpu
+    return kept, produce(
+        step,
+        work.recipe,
+        kept,
+        parent_recipe=earlier.recipe.name,
+        stats=stats,
+        store=work.store,
+        limits=work.recipe.settings.limits,
+        roots=work.plan.roots,
+        workers=engine.workers_for(work.recipe),
+        provenance=work.provenance(work.graph.samples, code_version=step.measure_id),
+        progress=progress,
+        but_not_statuses=work.wish.statuses,
+        is_distrusted=step.measure_id in work.wish.measures,
+    )
+
+
 # ------------------------------------------------------------------------------------------------------------ stats
 
 
@@ -363,7 +478,7 @@ def _pass_assets(graph: RecipeGraph, pass_: Pass) -> dg.AssetsDefinition:
         name=f"{graph.name}__measure_{pass_.compute}",
         specs=[_stats_spec(graph, pass_, step) for step in pass_.steps],
         check_specs=[spec for step in pass_.steps for spec in _stats_checks(graph, step)],
-        group_name=graph.name,
+        group_name=graph.group,
         partitions_def=graph.partitions,
         can_subset=True,
         pool={"gpu": GPU_POOL, "cpu": CPU_POOL}.get(engine),
@@ -521,7 +636,7 @@ def _filtered_asset(graph: RecipeGraph) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=graph.filtered,
-        group_name=graph.name,
+        group_name=graph.group,
         partitions_def=graph.partitions,
         deps=graph.measured,
         code_version=plan.bounds_id,
@@ -667,7 +782,7 @@ def _export_asset(graph: RecipeGraph) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=graph.export,
-        group_name=graph.name,
+        group_name=graph.group,
         partitions_def=graph.partitions,
         deps=[graph.filtered],
         code_version=code_version,
@@ -748,7 +863,7 @@ def _part_written(work: _ShardWork) -> "tuple[PartSummary, list[dg.AssetCheckRes
     lines = lines_of_part(work.plan, work.shard_key, folder)
     results = [
         checks.check_lines_written(asset, part, num_samples=len(samples)),
-        checks.check_lines_by_outcome(asset, lines, verdicts, keeps_undecided=keeps_undecided),
+        checks.check_lines_by_outcome(asset, lines, samples, verdicts, keeps_undecided=keeps_undecided),
     ]
     if not all(result.passed for result in results):
         withdraw_part(work.shard_key, folder)
@@ -797,7 +912,7 @@ def _evidence_asset(graph: RecipeGraph) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=graph.evidence,
-        group_name=graph.name,
+        group_name=graph.group,
         partitions_def=graph.partitions,
         deps=[graph.filtered],
         code_version=versions.EVIDENCE_CODE_VERSION,
@@ -856,5 +971,5 @@ def _contact_sheet(work: _ShardWork, shard: _DecidedShard, wanted: Evidence, pat
 
 def _shards_with_partition(recipe: Recipe, instance: dg.DagsterInstance) -> list[str]:
     """Shards that belong into the final files: those of the dataset, in its order, that have a partition."""
-    registered = set(instance.get_dynamic_partitions(partitions_name(recipe.name)))
+    registered = set(instance.get_dynamic_partitions(partitions_name(recipe.family)))
     return [shard.key for shard in dataset_shards(recipe) if shard.key in registered]

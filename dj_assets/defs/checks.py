@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dj_assets.export import PartSummary
 
 LINES_ARE_SAMPLES = "samples_equal_manifest_lines"
+KEPT_WENT_ON = "kept_samples_went_on"
 ROWS_ARE_VIDEOS = "rows_equal_videos"
 ONE_VERDICT_EACH = "verdicts_equal_samples"
 NOTHING_SKIPPED_IN_VAIN = "nothing_skipped_in_vain"
@@ -45,6 +46,30 @@ def lines_are_samples(asset: dg.AssetKey) -> dg.AssetCheckSpec:
 def check_lines(asset: dg.AssetKey, samples: Sequence[Sample], *, num_records: int) -> dg.AssetCheckResult:
     """num_records: counted when the dataset was cut into shards, independently of the reading."""
     return _counted(LINES_ARE_SAMPLES, asset, "samples", len(samples), "records", num_records)
+
+
+def kept_went_on(asset: dg.AssetKey) -> dg.AssetCheckSpec:
+    """Blocking: every sample that the stage before kept is in this one, or what was made of it, or why nothing was."""
+    return dg.AssetCheckSpec(
+        KEPT_WENT_ON, asset=asset, blocking=True, description="Every kept sample of the stage before went on."
+    )
+
+
+def check_went_on(asset: dg.AssetKey, kept: Sequence[Sample], samples: Sequence[Sample]) -> dg.AssetCheckResult:
+    """Compares which samples there are, not only how many."""
+    before, after = {sample.sample_id for sample in kept}, {sample.parent_id for sample in samples}
+    faults = {"lost": sorted(before - after), "of nobody": sorted(after - before)}
+    ids = [sample.sample_id for sample in samples]
+    repeated = len(ids) - len(set(ids))
+    lines = [f"{len(names)} {what}: {_some(names)}" for what, names in faults.items() if names]
+    return dg.AssetCheckResult(
+        asset_key=asset,
+        check_name=KEPT_WENT_ON,
+        passed=not lines and not repeated,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description="; ".join([*lines, *([f"{repeated} ids twice"] if repeated else [])]) or None,
+        metadata={"kept_before": len(kept), "samples": len(samples)},
+    )
 
 
 def rows_are_videos(asset: dg.AssetKey) -> dg.AssetCheckSpec:
@@ -149,12 +174,17 @@ def lines_are_verdicts(asset: dg.AssetKey) -> dg.AssetCheckSpec:
 
 
 def check_lines_by_outcome(
-    asset: dg.AssetKey, lines: Mapping[str, int], verdicts: Sequence[Verdict], *, keeps_undecided: bool
+    asset: dg.AssetKey,
+    lines: Mapping[str, int],
+    samples: Sequence[Sample],
+    verdicts: Sequence[Verdict],
+    *,
+    keeps_undecided: bool,
 ) -> dg.AssetCheckResult:
-    """lines: see `export.lines_of_part`. keeps_undecided: whether the undecided that have a record are kept."""
+    """lines: see `export.lines_of_part`. keeps_undecided: whether the undecided that are samples are kept."""
     expected = {"kept": 0, "dropped": 0, "undecided": 0}
-    for verdict in verdicts:
-        stays = verdict.outcome == "undecided" and keeps_undecided and verdict.status != "malformed"
+    for sample, verdict in zip(samples, verdicts, strict=True):
+        stays = verdict.outcome == "undecided" and keeps_undecided and sample.status == "ok"
         expected["kept" if stays else verdict.outcome] += 1
     found = {outcome: lines.get(outcome, 0) for outcome in expected | dict(lines)}
     faults = [

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,8 @@ class ShardReport:
     """What became of one shard.
 
     failure: text for people, empty on success. traceback: where the failure is a bug rather than something to mend.
-    summary: counts of its verdicts; None where `filtered` was not reached or not asked for.
+    summary: counts of its verdicts; None where `filtered` was not reached or not asked for. earlier: of a recipe with
+    mappers, the same for each stage before the last, by its name, as far as it was reached.
     """
 
     shard_key: str
@@ -48,6 +49,22 @@ class ShardReport:
     failure: str = ""
     traceback: str = ""
     summary: Summary | None = None
+    earlier: Mapping[str, Summary] = field(default_factory=dict)
+
+    def summary_of(self, stage: Plan) -> Summary | None:
+        """Of one stage of the recipe; None where that was not reached."""
+        return self.earlier.get(stage.recipe.name, None if stage.recipe.stage_of else self.summary)
+
+    def after(self, before: ShardReport | None) -> ShardReport:
+        """Of both, where the shard had a run for its earlier stages before this one."""
+        if before is None:
+            return self
+        return replace(
+            self,
+            seconds=before.seconds + self.seconds,
+            summary=self.summary or before.summary,
+            earlier={**before.earlier, **self.earlier},
+        )
 
 
 @dataclass(frozen=True)
@@ -72,6 +89,11 @@ class RunReport:
     def summary(self) -> Summary | None:
         """Counts over all shards that have verdicts; None where none has."""
         return total_summary([shard.summary for shard in self.shards if shard.summary is not None])
+
+    def summary_of(self, stage: Plan) -> Summary | None:
+        """Counts over all shards that have verdicts in one stage of the recipe; None where none has."""
+        found = [shard.summary_of(stage) for shard in self.shards]
+        return total_summary([summary for summary in found if summary is not None])
 
 
 def total_summary(summaries: Sequence[Summary]) -> Summary | None:
@@ -105,9 +127,12 @@ def run_recipe(
 ) -> RunReport:
     """Materialize a recipe's assets for each shard, one run per shard, going on with the others when one fails.
 
+    A step over the whole dataset that stands before a mapper has its say over all shards first: then each has one more
+    run, for what comes after, and so have other shards whose samples there are not those that are kept by now.
+
     shard_keys: default every shard of the dataset; all are registered as partitions first. selection: default all
     assets of the recipe. on_progress: called for each `measure.Progress`. on_shard: called with each key before its
-    run. verbose: Dagster's log on the console. wish: what to ask for again, where this is a retry. What the store
+    last run. verbose: Dagster's log on the console. wish: what to ask for again, where this is a retry. What the store
     knows already is not measured again, so running twice is cheap. Raises `RecipeError` where there is no dataset,
     KeyboardInterrupt where the user ended it.
     """
@@ -117,20 +142,28 @@ def run_recipe(
         _log.warning("run %s had been killed; it is marked as failed now, and its pool slots are free", run_id)
     _tell_who_holds_the_pools(instance)
     runner = _Runner(plan, instance, store_root, selection, run_config=TALKATIVE if verbose else QUIET)
-    reports: list[ShardReport] = []
+    asked = list(current if shard_keys is None else shard_keys)
+    reports: dict[str, ShardReport] = {}
     paths: dict[str, Path] = {}
+    rounds = runner.rounds()
     with sign_of_life(store_root / "running") as signs, listening(on_progress):
         tags = {**signs, **(wish.tags if wish else {})}
-        for shard_key in current if shard_keys is None else shard_keys:
-            if on_shard is not None:
-                on_shard(shard_key)
-            result, report = runner.run(shard_key, tags)
-            reports.append(report)
-            # Not merged: a growing export that is cut by size names its files anew (`kept-00-of-02`).
-            paths = runner.exported_paths(result) or paths
-    if plan.whole_steps:
-        reports = [runner.counted_again(report) for report in reports]
-    return RunReport(plan.recipe.name, tuple(reports), time.perf_counter() - started_seconds, paths)
+        for number, stages in enumerate(rounds, start=1):
+            of_round: dict[str, Path] = {}
+            behind = runner.behind(stages[0], but_not=asked, of=current) if number > 1 else []
+            for shard_key in [*asked, *behind]:
+                before = reports.get(shard_key)
+                if before is not None and not before.success:
+                    continue
+                if on_shard is not None and number == len(rounds):
+                    on_shard(shard_key)
+                result, report = runner.run(shard_key, stages, tags)
+                reports[shard_key] = report.after(before)
+                # Not merged: a growing export that is cut by size names its files anew (`kept-00-of-02`).
+                of_round = runner.exported_paths(result) or of_round
+            paths |= of_round
+    counted = tuple(runner.counted_again(report) for report in reports.values())
+    return RunReport(plan.recipe.name, counted, time.perf_counter() - started_seconds, paths)
 
 
 def run_analysis(
@@ -204,13 +237,45 @@ class _Runner:
         chosen = selection if isinstance(selection, dg.AssetSelection) else dg.AssetSelection.assets(*selection)
         return sorted(chosen.resolve(defs.resolve_asset_graph()))
 
-    def run(self, shard_key: str, tags: dict[str, str]) -> tuple[dg.ExecuteInProcessResult, ShardReport]:
-        """One run of the selected assets of one shard."""
+    def rounds(self) -> list[list[Plan]]:
+        """The stages, cut after each whose kept samples hang on all shards; without those of which nothing is asked."""
+        rounds: list[list[Plan]] = [[]]
+        for stage in self.plan.stages:
+            rounds[-1].append(stage)
+            if stage.whole_steps and stage is not self.plan:
+                rounds.append([])
+        return [stages for stages in rounds if self._selected(stages)]
+
+    def _selected(self, stages: Sequence[Plan]) -> list[dg.AssetKey]:
+        names = {stage.recipe.name for stage in stages}
+        return [key for key in self.selected if key.path[0] in names]
+
+    def behind(self, stage: Plan, *, but_not: Collection[str], of: Sequence[str]) -> list[str]:
+        """Those other shards whose samples in a stage are not made of those that the stage before keeps by now."""
+        if stage.before is None or RecipeGraph(stage).samples not in self.selected:
+            return []
+        return [key for key in of if key not in but_not and self._is_behind(stage, stage.before, key)]
+
+    def _is_behind(self, stage: Plan, before: Plan, shard_key: str) -> bool:
+        from dj_assets.export import leaves_export
+
+        name, name_before = stage.recipe.name, before.recipe.name
+        if self.store.samples_provenance(name, shard_key) is None:
+            return False
+        samples = self.store.read_samples(name_before, shard_key)
+        verdicts = {verdict.sample_id: verdict for verdict in self.store.read_verdicts(name_before, shard_key)}
+        kept = {one.sample_id for one in samples if not leaves_export(before, one, verdicts[one.sample_id])}
+        return kept != {sample.parent_id for sample in self.store.read_samples(name, shard_key)}
+
+    def run(
+        self, shard_key: str, stages: Sequence[Plan], tags: dict[str, str]
+    ) -> tuple[dg.ExecuteInProcessResult, ShardReport]:
+        """One run of the selected assets of one shard, of these stages."""
         started_seconds = time.perf_counter()
         result = self.job.execute_in_process(
             instance=self.instance,
             partition_key=shard_key,
-            asset_selection=self.selected,
+            asset_selection=self._selected(stages),
             run_config=self.run_config,
             raise_on_error=False,
             tags={**tags, **NEVER_RETRIED},
@@ -225,30 +290,47 @@ class _Runner:
             seconds=time.perf_counter() - started_seconds,
             failure=failure,
             traceback=traceback,
-            summary=self._summary(result, shard_key),
+            summary=self._summary(self.plan, result, shard_key),
+            earlier={
+                stage.recipe.name: summary
+                for stage in self.plan.stages[:-1]
+                if (summary := self._summary(stage, result, shard_key)) is not None
+            },
         )
         return result, report
 
-    def _summary(self, result: dg.ExecuteInProcessResult, shard_key: str) -> Summary | None:
-        if not _materializations(result, self.graph.filtered):
+    def _summary(self, plan: Plan, result: dg.ExecuteInProcessResult, shard_key: str) -> Summary | None:
+        if not _materializations(result, RecipeGraph(plan).filtered):
             return None
-        return summarize(self.plan, self.store.read_verdicts(self.plan.recipe.name, shard_key))
+        return summarize(plan, self.store.read_verdicts(plan.recipe.name, shard_key))
 
     def counted_again(self, report: ShardReport) -> ShardReport:
-        """With the counts of today's verdicts: later shards may have changed them."""
-        if report.summary is None:
-            return report
-        verdicts = self.store.read_verdicts(self.plan.recipe.name, report.shard_key)
-        return replace(report, summary=summarize(self.plan, verdicts))
+        """With the counts of today's verdicts, where later shards may have changed them."""
+        found = {
+            stage.recipe.name: summarize(stage, self.store.read_verdicts(stage.recipe.name, report.shard_key))
+            for stage in self.plan.stages
+            if stage.whole_steps and report.summary_of(stage) is not None
+        }
+        last = found.pop(self.plan.recipe.name, report.summary)
+        return replace(report, summary=last, earlier={**report.earlier, **found})
 
     def exported_paths(self, result: dg.ExecuteInProcessResult) -> dict[str, Path]:
-        """Files that this run's export wrote, as its metadata names them."""
-        return {
-            name.removeprefix("path_"): Path(str(value.value))
-            for materialization in _materializations(result, self.graph.export)
-            for name, value in materialization.metadata.items()
-            if name.startswith("path_")
-        }
+        """Files that this run's exports wrote, as their metadata names them; of an earlier stage, whose kept samples
+        went on, those of the samples that left it."""
+        paths = _export_paths(result, self.graph)
+        for number, stage in enumerate(self.plan.stages[:-1], start=1):
+            found = _export_paths(result, RecipeGraph(stage))
+            paths |= {f"dropped_stage{number}": found["dropped"]} if "dropped" in found else {}
+        return paths
+
+
+def _export_paths(result: dg.ExecuteInProcessResult, graph: RecipeGraph) -> dict[str, Path]:
+    return {
+        name.removeprefix("path_"): Path(str(value.value))
+        for materialization in _materializations(result, graph.export)
+        for name, value in materialization.metadata.items()
+        if name.startswith("path_")
+    }
 
 
 def _materializations(result: dg.ExecuteInProcessResult, asset: dg.AssetKey) -> list[dg.AssetMaterialization]:

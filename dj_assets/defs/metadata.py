@@ -22,9 +22,10 @@ from dj_assets import operators
 from dj_assets.decide import Summary
 from dj_assets.errors import STATUSES
 from dj_assets.operators._contract import Operator
-from dj_assets.plan import Plan, Step
+from dj_assets.operators._mapper import Mapper
+from dj_assets.plan import MapperStep, Plan, Step
 from dj_assets.recipe import Recipe, StepSource
-from dj_assets.samples import Sample
+from dj_assets.samples import PRODUCED_FOLDER, Sample
 from dj_assets.store.rows import Row, Verdict
 from dj_assets.store.schemas import SQL_TYPES, Table
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from dj_assets.evidence import Drawn
     from dj_assets.export import ExportResult, PartSummary
     from dj_assets.measure import PassResult
+    from dj_assets.produce import ProduceResult
 
 SHOWN_UNDECIDED = 10
 WHY_NOT = tuple(status for status in STATUSES if status != "ok")
@@ -50,12 +52,12 @@ def column_schema(table: Table) -> dg.TableSchema:
     )
 
 
-def source_of(plan: Plan, step: Step) -> StepSource:
+def source_of(plan: Plan, step: Step | MapperStep) -> StepSource:
     """The step as the recipe spells it."""
     return next(source for source in plan.recipe.steps if source.number == step.number)
 
 
-def recipe_metadata(recipe: Recipe, *, line: int | None = None, operator: Operator | None = None) -> Metadata:
+def recipe_metadata(recipe: Recipe, *, line: int | None = None, operator: Operator | Mapper | None = None) -> Metadata:
     """Where an asset comes from: the recipe file, the line in it that a click opens, and the operator's module."""
     file = Path(recipe.file).absolute()
     found: Metadata = {"recipe": dg.MetadataValue.path(str(file)), "recipe_sha256": recipe.sha256}
@@ -67,7 +69,7 @@ def recipe_metadata(recipe: Recipe, *, line: int | None = None, operator: Operat
     return found
 
 
-def _module_of(operator: Operator) -> Path | None:
+def _module_of(operator: Operator | Mapper) -> Path | None:
     module = sys.modules.get(operators.locations().get(operator.name, ""))
     return Path(module.__file__) if module is not None and module.__file__ else None
 
@@ -117,6 +119,40 @@ def step_description(plan: Plan, step: Step) -> str:
     source = source_of(plan, step)
     given = yaml.safe_dump([{source.operator: dict(source.options) or None}], allow_unicode=True, sort_keys=False)
     return f"{step.operator.summary}\n\n```yaml\n{given}```\n\nKeeps: {step.keeps}."
+
+
+def mapper_description(plan: Plan, step: MapperStep) -> str:
+    """What the mapper does, and the step as the recipe spells it."""
+    source = source_of(plan, step)
+    given = yaml.safe_dump([{source.operator: dict(source.options) or None}], allow_unicode=True, sort_keys=False)
+    where = str(step.folder) if step.folder else f"{PRODUCED_FOLDER}/{step.mapper.name} beside each video"
+    return (
+        f"Samples made of those that the stage before keeps: {step.mapper.summary}\n\n```yaml\n{given}```\n\n"
+        f"Files go to {where}, and are never made twice."
+    )
+
+
+def produced_figures(step: MapperStep, kept: Sequence[Sample], result: ProduceResult) -> Metadata:
+    """Figures of what a mapper made: how much went in, what came out, what was made and what was there."""
+    lost = [(one.sample_id, one.status, one.reason) for one in result.samples if one.status != "ok"]
+    made = [made for sample in result.samples for made in sample.made]
+    return {
+        "dagster/partition_row_count": len(result.samples),
+        "rows": len(result.samples),
+        "kept_before": len(kept),
+        "samples_undecided": len(lost),
+        "videos_made": result.made,
+        "videos_reused": result.reused,
+        "videos_failed": result.failed,
+        "products": len(made),
+        "files_made": len(result.files),
+        "files_changed": len(result.changed),
+        "seconds_of_products": round(math.fsum(one.end_seconds - one.begin_seconds for one in made), 3),
+        "seconds": round(result.seconds, 3),
+        "peak_worker_mb": round(result.peak_worker_mb),
+        "measure_id": step.measure_id,
+        "first_undecided": _reasons(lost),
+    }
 
 
 def filtered_description(plan: Plan) -> str:

@@ -107,7 +107,7 @@ def compare_shards(current: Sequence[str], registered: Sequence[str]) -> ShardCh
 def find_shard_changes(instance: dg.DagsterInstance, plan: Plan) -> ShardChanges:
     """Look at the dataset and at the instance; changes neither."""
     current = [shard.key for shard in dataset_shards(plan.recipe)]
-    return compare_shards(current, instance.get_dynamic_partitions(partitions_name(plan.recipe.name)))
+    return compare_shards(current, instance.get_dynamic_partitions(partitions_name(plan.recipe.family)))
 
 
 def register_shards(instance: dg.DagsterInstance, plan: Plan) -> list[str]:
@@ -118,7 +118,7 @@ def register_shards(instance: dg.DagsterInstance, plan: Plan) -> list[str]:
     """
     changes = find_shard_changes(instance, plan)
     if changes.new:
-        instance.add_dynamic_partitions(partitions_name(plan.recipe.name), list(changes.new))
+        instance.add_dynamic_partitions(partitions_name(plan.recipe.family), list(changes.new))
     if changes.vanished:
         _log.warning(
             "%s: %d partitions have no shard in %s any more and were left alone: %s",
@@ -132,10 +132,10 @@ def register_shards(instance: dg.DagsterInstance, plan: Plan) -> list[str]:
 
 def registered_shards(instance: dg.DagsterInstance, plan: Plan) -> list[str]:
     """The keys of a recipe's partitions, in the order of their adding."""
-    return list(instance.get_dynamic_partitions(partitions_name(plan.recipe.name)))
+    return list(instance.get_dynamic_partitions(partitions_name(plan.recipe.family)))
 
 
 def forget_shards(instance: dg.DagsterInstance, plan: Plan, keys: Sequence[str]) -> None:
     """Delete partitions. What was recorded of them stays in the event log, and their tables in the store."""
     for key in keys:
-        instance.delete_dynamic_partition(partitions_name(plan.recipe.name), key)
+        instance.delete_dynamic_partition(partitions_name(plan.recipe.family), key)

@@ -41,14 +41,15 @@ def _recipe_defs(path: Path, taken: dict[str, Path], plans: list[Plan]) -> dg.De
     try:
         plan = make_plan(load_recipe(path))
         name = plan.recipe.name
-        if name in taken:
+        names = [stage.recipe.name for stage in plan.stages]
+        if both := next((one for one in names if one in taken), ""):
             raise RecipeError(
-                f"{path.name} and {taken[name].name} would both be recipe {name!r}",
-                allowed="file names that differ in letters, digits or _",
+                f"{path.name} and {taken[both].name} would both be recipe {both!r}",
+                allowed="file names that differ in letters, digits or _, and from the stages of others (NAME__1)",
                 try_="rename one of them",
                 file=str(path),
             )
-        taken[name] = path
+        taken.update(dict.fromkeys(names, path))
         defs = build_recipe_defs(plan)
         plans.append(plan)
         return dg.Definitions.merge(

@@ -14,7 +14,7 @@ from dj_assets.defs.jobs import RunReport, run_recipe
 from dj_assets.defs.progress import Listener
 from dj_assets.defs.retries import Wish, places_to_retry
 from dj_assets.errors import Status, StoreError
-from dj_assets.plan import Plan, Step
+from dj_assets.plan import MapperStep, Plan, Step
 from dj_assets.store.rows import Verdict
 from dj_assets.store.store import Store
 
@@ -63,9 +63,25 @@ class RerunReport:
 
 
 def find_unmeasured(plan: Plan, store: Store, shard_keys: Sequence[str], statuses: Collection[Status]) -> Unmeasured:
-    """Which videos of these shards have no number for one of these reasons. Reads tables, opens no video."""
+    """Which videos of these shards have no number, or no products, for one of these reasons. Reads tables, opens no
+    video."""
     found = Unmeasured()
+    for stage in plan.stages:
+        _find_unmeasured(stage, store, shard_keys, statuses, found)
+    return found
+
+
+def _find_unmeasured(
+    plan: Plan, store: Store, shard_keys: Sequence[str], statuses: Collection[Status], found: Unmeasured
+) -> None:
+    """Add what one stage lacks."""
     for shard_key in shard_keys:
+        if shard_key in found.outdated:
+            continue
+        if plan.made_by is not None and (lost := _not_made(plan, store, shard_key, statuses)):
+            for status, count in Counter(lost).items():
+                found.by_step[plan.made_by.key, status] = count + found.by_step.get((plan.made_by.key, status), 0)
+            found.shards[shard_key] = found.shards.get(shard_key, 0) + len(lost)
         tables = {}
         for step in plan.measured_steps:
             reason = _why_not_current(plan, step, store, shard_key)
@@ -80,8 +96,15 @@ def find_unmeasured(plan: Plan, store: Store, shard_keys: Sequence[str], statuse
                     if status in statuses:
                         found.by_step[key, status] = found.by_step.get((key, status), 0) + count
             if places := places_to_retry(tables.values(), statuses):
-                found.shards[shard_key] = len(places)
-    return found
+                found.shards[shard_key] = found.shards.get(shard_key, 0) + len(places)
+
+
+def _not_made(plan: Plan, store: Store, shard_key: str, statuses: Collection[Status]) -> list[Status]:
+    """The statuses of samples of which the mapper before a stage could make nothing, of those asked for."""
+    if store.samples_provenance(plan.recipe.name, shard_key) is None:
+        return []
+    samples = store.read_samples(plan.recipe.name, shard_key)
+    return [sample.status for sample in samples if sample.status in statuses]
 
 
 def _why_not_current(plan: Plan, step: Step, store: Store, shard_key: str) -> str:
@@ -142,14 +165,14 @@ def rerun_measures(
     measure already, and what the store has of that one is good. Of later passes only what was skipped, and is wanted
     now, is measured. Raises `StoreError` where the recipe has none of these operators.
     """
-    steps = [step for step in plan.steps if step.operator.name in measures]
+    steps = [step for step in plan.all_steps if _name(step) in measures]
     if not steps:
         raise StoreError(
             f"recipe {plan.recipe.name} has no step {' or '.join(sorted(measures))} any more",
-            allowed=", ".join(step.operator.name for step in plan.steps) or "none: the recipe has no steps",
+            allowed=", ".join(map(_name, plan.all_steps)) or "none: the recipe has no steps",
             try_="bring the step back, or leave the export as it is: its numbers rest on a recipe that is gone",
         )
-    distrusted = {step.measure_id for step in steps if step.measure_id in measures[step.operator.name]}
+    distrusted = {step.measure_id for step in steps if step.measure_id in measures[_name(step)]}
     return _rerun(
         plan,
         Wish(statuses=frozenset({"skipped"}), measures=frozenset(distrusted), of_run=of_run),
@@ -163,16 +186,33 @@ def rerun_measures(
     )
 
 
-def _downstream(plan: Plan, steps: Sequence[Step]) -> list[dg.AssetKey]:
+def _name(step: Step | MapperStep) -> str:
+    return step.mapper.name if isinstance(step, MapperStep) else step.operator.name
+
+
+def _keys(stage: Plan) -> set[str]:
+    """Of a stage's filters, and of the mapper that makes its samples."""
+    return {*(step.key for step in stage.steps), *([stage.made_by.key] if stage.made_by else [])}
+
+
+def _downstream(plan: Plan, steps: Sequence[Step | MapperStep]) -> list[dg.AssetKey]:
     """These steps' tables, those of the passes after them, which may have spared samples that are wanted now, and
-    what is made of them."""
-    graph = RecipeGraph(plan)
-    chosen = [graph.stats(step) for step in steps]
-    for pass_ in plan.passes:
-        if {step.key for step in graph.earlier_steps(pass_)} & {step.key for step in steps}:
+    what is made of them, later stages whole."""
+    keys = {step.key for step in steps}
+    first = next(n for n, stage in enumerate(plan.stages) if keys & _keys(stage))
+    stage, later = plan.stages[first], plan.stages[first + 1 :]
+    rest = [key for one in later for key in RecipeGraph(one).own_keys]
+    graph = RecipeGraph(stage)
+    if stage.made_by is not None and stage.made_by.key in keys:
+        return [*graph.own_keys, *rest]
+    own = [step for step in stage.steps if step.key in keys]
+    chosen = [graph.stats(step) for step in own]
+    for pass_ in stage.passes:
+        if {step.key for step in graph.earlier_steps(pass_)} & {step.key for step in own}:
             chosen += [graph.stats(step) for step in pass_.steps]
-    stats = {graph.stats(step) for step in plan.measured_steps}
-    return list(dict.fromkeys([*chosen, *(key for key in graph.keys if key not in stats and key != graph.samples)]))
+    stats = {graph.stats(step) for step in stage.measured_steps}
+    after = (key for key in graph.own_keys if key not in stats and key != graph.samples)
+    return list(dict.fromkeys([*chosen, *after, *rest]))
 
 
 def _rerun(

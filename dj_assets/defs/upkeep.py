@@ -41,7 +41,8 @@ def retry_schedule(plan: Plan) -> dg.ScheduleDefinition:
     )
     def retry(context: dg.ScheduleEvaluationContext, store: StoreResource) -> Iterator[dg.RunRequest | dg.SkipReason]:
         with failing_clearly():
-            shards = store.open().undecided_shards(name, MAY_PASS)
+            stages = [store.open().undecided_shards(stage.recipe.name, MAY_PASS) for stage in plan.stages]
+            shards = dict.fromkeys(shard for found in stages for shard in found)
         registered = set(context.instance.get_dynamic_partitions(partitions_name(name)))
         wanted = [shard for shard in shards if shard in registered][:MOST_RETRIES]
         for shard in wanted:
@@ -85,7 +86,7 @@ def exports_job(plans: Sequence[Plan]) -> dg.JobDefinition:
     def merge(context: dg.OpExecutionContext) -> None:
         store: Store = context.resources.store.open()
         failed = []
-        for plan in plans:
+        for plan in (stage for whole in plans for stage in whole.stages):
             if not any(store.export_parts(plan.recipe.name).glob("*.part")):
                 continue
             try:

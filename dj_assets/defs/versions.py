@@ -49,6 +49,19 @@ def samples_code_version(plan: Plan) -> str:
     )
 
 
+def made_samples_code_version(plan: Plan) -> str:
+    """Digest of what decides which samples a mapper makes of those that the stage before keeps."""
+    step, recipe = plan.made_by, plan.recipe
+    assert step is not None
+    return _digest(
+        [
+            [step.key, step.measure_id, step.video_key, step.keeps_original, step.clip_per_sample, step.frames_field],
+            [str(step.folder or ""), recipe.settings.on_undecided, list(plan.video_keys)],
+            [recipe.text_key, recipe.video_special_token, recipe.eoc_special_token],
+        ]
+    )
+
+
 def export_code_version(plan: Plan) -> str:
     """Digest of what decides which files an export writes, and how."""
     recipe = plan.recipe

@@ -73,7 +73,13 @@ def get(name: str) -> AnyOperator:
 def measure(name: str) -> Operator:
     """What a step of that name measures of each video: the filter itself, or the measure of an operator over the whole
     dataset. Raises `UnknownOperator`, and TypeError for a mapper, which measures nothing."""
-    operator = get(name)
+    operator = at_work(name)
     if isinstance(operator, Mapper):
         raise TypeError(f"{name} is a mapper, which measures nothing")
+    return operator
+
+
+def at_work(name: str) -> Operator | Mapper:
+    """What works on each video for a step of that name, and may have a model: a mapper, or what `measure` gives."""
+    operator = get(name)
     return operator.operator if isinstance(operator, Whole) else operator

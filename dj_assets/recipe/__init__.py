@@ -176,6 +176,7 @@ class Recipe:
     percentiles: shares from 0 to 1 whose quantiles an analysis gives besides the usual ones.
     resolved: what holds, flat, for people: each honoured key, setting (`dj_assets.shard_size`) and step
     (`process.1.video_duration_filter`) with its value. places: file and line of each key that was set.
+    stage_of: the whole recipe's name, where this one stands for its steps before a mapper (see `plan`).
     """
 
     name: str
@@ -193,6 +194,7 @@ class Recipe:
     text_key: str = "text"
     video_key: str = "videos"
     video_special_token: str = "<__dj__video>"
+    eoc_special_token: str = "<|__dj__eoc|>"
     suffixes: tuple[str, ...] = ()
     open_tracer: bool = False
     op_list_to_trace: tuple[str, ...] = ()
@@ -202,6 +204,12 @@ class Recipe:
     resolved: Mapping[str, Any] = field(default_factory=dict)
     project_name: str = "hello_world"
     places: Mapping[str, tuple[str, int | None]] = field(default_factory=dict)
+    stage_of: str = ""
+
+    @property
+    def family(self) -> str:
+        """The name that the recipe's file gives; `name` but for the earlier stages of a recipe with mappers."""
+        return self.stage_of or self.name
 
     @property
     def wanted_workers(self) -> int | None:
@@ -286,6 +294,7 @@ def _resolve(draft: Draft, name: str) -> Recipe:
         "text_key": values["text_keys"][0],
         "video_key": values["video_key"],
         "video_special_token": values["video_special_token"],
+        "eoc_special_token": values["eoc_special_token"],
         "export_path": export_path,
         "export_type": export_type,
         "export_shard_size": values["export_shard_size"],

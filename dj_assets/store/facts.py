@@ -279,6 +279,28 @@ def contents_of_run(root: Path, operator: str, measure_id: str, run_id: str) -> 
     return found
 
 
+def every(root: Path, operator: str, measure_id: str, *, stat_prefix: str) -> Iterator[Fact]:
+    """Every fact under one measure whose stat begins so, repeated ones included. Files that cannot be read are left
+    out with a warning; of a measure with other stats no more than those are read."""
+    import pyarrow.compute as pc
+
+    folder = folder_of(root, operator, measure_id)
+    for name in _names(folder):
+        try:
+            with open_parquet(folder / name) as file:
+                stats = file.read(columns=["stat"], use_threads=False).column(0)
+                if not pc.any(pc.starts_with(stats, stat_prefix)).as_py():
+                    continue
+            rows = read_table(folder / name, FACTS)
+        except FileNotFoundError:
+            continue
+        except (Damaged, OSError) as error:
+            log.warning("what %s holds is not known: %s", folder / name, error)
+            continue
+        for record in FACTS.unpack(rows.filter(pc.starts_with(rows.column("stat"), stat_prefix))):
+            yield fact_of(record)
+
+
 def _precedence(fact: Fact) -> tuple[bool, str]:
     return fact.status == "ok", fact.measured_at
 

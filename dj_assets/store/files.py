@@ -56,9 +56,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)
-        _sync(temporary)
-        temporary.replace(path)
-        _sync(path.parent)
+        put_in_place(temporary, path)
     except OSError as error:
         raise StoreError(
             f"cannot write {path}: {error}",
@@ -68,6 +66,13 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     finally:
         with suppress(NotADirectoryError):  # a file stands where the folder should; that is said already
             temporary.unlink(missing_ok=True)
+
+
+def put_in_place(temporary: Path, path: Path) -> None:
+    """Give a finished file of the same folder its name, for good: synced first, the folder after. Raises OSError."""
+    _sync(temporary)
+    temporary.replace(path)
+    _sync(path.parent)
 
 
 def temporary_beside(path: Path) -> Path:

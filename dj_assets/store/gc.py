@@ -18,14 +18,16 @@ from typing import Literal
 
 from dj_assets.errors import StoreError
 from dj_assets.store import facts as facts_log
-from dj_assets.store import files
+from dj_assets.store import files, index, lineage
+from dj_assets.store import products as mapped
+from dj_assets.store.schemas import restored
 
 log = logging.getLogger(__name__)
 
 TARGET_BYTES = 128 * 2**20
 """Size at which a facts file is large enough: about a million facts with ten window values each."""
 
-Kind = Literal["temporary", "superseded", "ledger", "table", "facts"]
+Kind = Literal["temporary", "superseded", "ledger", "table", "facts", "product"]
 
 
 @dataclass(frozen=True)
@@ -81,12 +83,14 @@ def find_chores(
     keep_days: float | None = None,
     in_use: Mapping[str, InUse] | None = None,
     facts_of: Sequence[str] = (),
+    products: bool = False,
 ) -> Chores:
     """What there is to do in a store. Changes nothing.
 
     keep_days: ledger records older than this may go, but for the newest one of each table that is there; None: all
     stay. in_use: recipe name -> what it uses; tables of anything else may go; None: all stay. facts_of: measures, by
-    id or `operator/id`, whose facts may go. Raises `StoreError` for a measure that the store does not hold.
+    id or `operator/id`, whose facts may go. products: files that mappers made and that no sample of any recipe holds
+    may go. Raises `StoreError` for a measure that the store does not hold.
     """
     measures = sorted(path for path in (root / "measures").glob("*/*/") if path.is_dir())
     unwanted = _named(measures, facts_of)
@@ -96,6 +100,7 @@ def find_chores(
         *(_facts(folder) for folder in unwanted),
         _ledger(root, keep_days) if keep_days is not None else (),
         _tables(root, in_use) if in_use is not None else (),
+        _products(root, measures) if products else (),
     )
     merges = (merge for folder in measures if folder not in unwanted for merge in _merges(folder))
     return Chores(tuple(removals), tuple(merges))
@@ -113,7 +118,8 @@ def do(root: Path, chores: Chores) -> Done:
             continue
         removed += gone
         freed += removal.num_bytes if gone else 0
-    _remove_empty(root, {removal.path.parent for removal in chores.removals if removal.kind != "superseded"})
+    inside = {removal.path.parent for removal in chores.removals if removal.kind not in ("superseded", "product")}
+    _remove_empty(root, inside)
     for merge in chores.merges:
         try:
             facts_log.compact(root, merge.operator, merge.measure_id, merge.paths)
@@ -239,6 +245,36 @@ def _unused(recipe: str, step: str, shard: str, in_use: Mapping[str, InUse]) -> 
     if used.shards is not None and shard not in used.shards:
         return f"the dataset of {recipe} has no shard {shard}"
     return ""
+
+
+def _products(root: Path, measures: Sequence[Path]) -> Iterator[Removal]:
+    """Products that no sample holds any more: of other params, of other bounds, of recipes that are gone. A day old,
+    since a run at work writes its samples last; and as they were made, since another file is somebody else's."""
+    held: set[str] | None = None
+    for folder in measures:
+        for _, product in mapped.listed(root, folder.parent.name, folder.name):
+            held = _held(root) if held is None else held
+            path = Path(product.path)
+            if product.path in held:
+                continue
+            held.add(product.path)  # a product that was made again is kept twice in the facts log
+            reason = f"made by {folder.parent.name}, and no sample holds it"
+            for removal in _removal("product", path, reason, older_than_seconds=files.ORPHAN_SECONDS):
+                if (removal.num_bytes, removal.modified_ns) == (product.num_bytes, product.modified_ns):
+                    yield removal
+
+
+def _held(root: Path) -> set[str]:
+    """Paths of every product and every video that a sample of any recipe holds. Raises `StoreError`."""
+    import duckdb
+
+    samples = index.select(root, "samples")
+    sql = f"SELECT unnest(made).path FROM ({samples}) UNION SELECT unnest(videos).path FROM ({samples})"
+    try:
+        with index.opened(root) as connection:
+            return {restored(path) for (path,) in connection.execute(sql).fetchall() if path}
+    except duckdb.Error as error:
+        raise lineage.unreadable(error) from error
 
 
 # --- what can be merged -----------------------------------------------------------------------------------------------

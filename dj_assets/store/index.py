@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from dj_assets.samples import Video
+from dj_assets.samples import Made, Video
 from dj_assets.store import ledger, measures, probes
 from dj_assets.store.files import Damaged, open_parquet, set_aside, temporary_beside
 from dj_assets.store.schemas import FACTS, SAMPLES, SQL_TYPES, STATS, VERDICTS, Table
@@ -148,6 +148,26 @@ _LISTED_SQL = (
     f"SELECT recipe, shard, sample_id, {', '.join(f'video.{name} AS {name}' for name in _VIDEO_FIELDS)} "
     f"FROM (SELECT recipe, shard, sample_id, unnest(videos) AS video FROM ({_parquet(SAMPLES)}))"
 )
+_PRODUCT_PLACE = ("recipe", "shard", "sample_id", "parent_recipe", "parent_id", "made_by", "measure_id")
+_PRODUCT_DOCS = {
+    **{name: _docs(SAMPLES)[name] for name in _PRODUCT_PLACE},
+    "path": "absolute path of the product; empty for words",
+    "content_hash": "BLAKE2b-128 of its bytes, hex; empty for words",
+    "parent_path": "video that it was made of; it may be a product itself, in the rows of parent_recipe",
+    "parent_hash": "content of that",
+    "begin_seconds": "what it shows of that, from here …",
+    "end_seconds": "… to there, the parent's first frame being 0",
+    "mapper": "operator that made it",
+    "mapper_version": "version of it",
+    "params": "its params, canonical",
+}
+_PRODUCTS_SQL = (
+    f"SELECT {', '.join(f's.{name}' for name in _PRODUCT_PLACE)}, "
+    f"{', '.join(f'product.{name} AS {name}' for name in Made.__dataclass_fields__)}, "
+    "m.operator AS mapper, m.version AS mapper_version, m.params FROM "
+    f"(SELECT {', '.join(_PRODUCT_PLACE)}, unnest(made) AS product FROM ({_parquet(SAMPLES)})) s "
+    "LEFT JOIN {measures} m USING (measure_id)"
+)
 _PROBE_TYPES = json.dumps({name: sql_type for name, (sql_type, _) in probes.COLUMNS.items()})
 # Two runs may have probed a video at the same time, and a compacted file stays a while beside its successor.
 _PROBES_SQL = (
@@ -271,6 +291,14 @@ VIEWS: tuple[View, ...] = (
         f"SELECT v.*, p.* EXCLUDE (content_hash) FROM ({_LISTED_SQL}) v LEFT JOIN {{probes}} p USING (content_hash)",
         needs=("probes",),
     ),
+    View(
+        "products",
+        "One line per product of a mapper that a sample holds: of which video, from when to when, by which params.",
+        ("tables/*/samples/*.parquet",),
+        _PRODUCT_DOCS,
+        _PRODUCTS_SQL,
+        needs=("measures",),
+    ),
     View("stats", STATS.doc, ("tables/*/stats/*/*.parquet",), _docs(STATS), _parquet(STATS)),
     View("verdicts", VERDICTS.doc, ("tables/*/verdicts/*.parquet",), _docs(VERDICTS), _parquet(VERDICTS)),
     View(
@@ -347,6 +375,9 @@ _COLUMN_TYPES = {
     "num_bytes": "BIGINT",
     "modified_ns": "BIGINT",
     "rows": "BIGINT",
+    "begin_seconds": "DOUBLE",
+    "end_seconds": "DOUBLE",
+    "mapper_version": "BIGINT",
 }
 """SQL types of the columns of views over tables and the ledger; text where nothing is said."""
 

@@ -153,13 +153,35 @@ class Decision:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """One hop back: the sample that a mapper made this one of. version, params: of the mapper; None where nobody wrote
+    them down. products: what it holds of that sample's videos (columns of view `products`)."""
+
+    recipe: str
+    shard: str
+    sample_id: str
+    parent_recipe: str
+    parent_id: str
+    made_by: str
+    measure_id: str
+    mapper: str
+    version: int | None
+    params: str | None
+    products: tuple[Record, ...]
+
+
+@dataclass(frozen=True)
 class Story:
     """Everything known of a video or sample.
 
-    asked: as typed. found_as: `sample`, `hash` or `path`. contents: content hashes. copies: one record per place that
-    lists one of them (columns of view `videos`). samples: those asked about, with `status` and `reason` of their lines.
+    asked: as typed. found_as: `sample`, `hash`, `path` or `product` (a picture, say, that no sample lists as a video).
+    contents: content hashes. copies: one record per place that lists one of them (columns of view `videos`). samples:
+    those asked about, with `status` and `reason` of their lines.
     measures: one record per number ever measured (columns of `facts_log`, and `version` and `params`), newest first.
     probes: what the videos are (columns of view `probes`), of those that a pass has opened.
+    origins: hops back to the dataset, of each sample that a mapper made, nearest first; decisions are on all of them.
+    descendants: samples that mappers made of those asked about, of `recipe, shard, sample_id, parent_id, made_by,
+    products, status, outcome`, stage by stage.
     """
 
     asked: str
@@ -170,6 +192,8 @@ class Story:
     measures: tuple[Record, ...]
     decisions: tuple[Decision, ...]
     probes: tuple[Record, ...] = ()
+    origins: tuple[Origin, ...] = ()
+    descendants: tuple[Record, ...] = ()
 
 
 def explain(root: Path, asked: str, *, recipe: str = "") -> Story:
@@ -187,7 +211,9 @@ def explain(root: Path, asked: str, *, recipe: str = "") -> Story:
             for content in contents:
                 copies = [*copies, *ask.places_of("content_hash", content, recipes)]
             copies = _unique(copies)
-        wanted = samples or copies
+        wanted = _unique(samples or copies, ("recipe", "shard", "sample_id"))
+        origins = ask.origins(wanted)
+        ancestors = [{"recipe": one.parent_recipe, "shard": one.shard, "sample_id": one.parent_id} for one in origins]
         return Story(
             asked=asked,
             found_as=found_as,
@@ -195,8 +221,10 @@ def explain(root: Path, asked: str, *, recipe: str = "") -> Story:
             samples=tuple(samples),
             copies=tuple(copies),
             measures=tuple(ask.facts(contents)),
-            decisions=tuple(ask.decisions(_unique(wanted, ("recipe", "shard", "sample_id")))),
+            decisions=tuple(ask.decisions(_unique([*wanted, *ancestors], ("recipe", "shard", "sample_id")))),
             probes=tuple(ask.probes(contents)),
+            origins=tuple(origins),
+            descendants=tuple(ask.descendants(wanted)),
         )
 
 
@@ -385,6 +413,10 @@ class _Asking:
             return "path", [], found
         if (content := _content_of(path)) and (found := self.places_of("content_hash", content, recipes)):
             return "path", [], found
+        if lines := self._holders(path, recipes):
+            shards = [(line["recipe"], line["shard"]) for line in lines]
+            ids = [line["sample_id"] for line in lines]
+            return "product", lines, self._places(shards, "sample_id IN (SELECT unnest(?))", [ids])
         raise self._unknown(asked, recipes)
 
     def _sample_lines(self, sample_id: str, recipes: Sequence[str]) -> list[Record]:
@@ -392,6 +424,61 @@ class _Asking:
         return self.records(
             f"SELECT recipe, shard, sample_id, status, reason FROM {samples} WHERE sample_id = ? ORDER BY ALL",
             [storable(sample_id)],
+        )
+
+    def _holders(self, path: str, recipes: Sequence[str]) -> list[Record]:
+        """The samples that hold a product that is no video, a picture say."""
+        samples = self.select("samples", [f"tables/{recipe}/samples/*.parquet" for recipe in recipes])
+        return self.records(
+            f"SELECT recipe, shard, sample_id, status, reason FROM {samples} "
+            "WHERE len(list_filter(made, lambda one: one.path = ?)) > 0 ORDER BY ALL",
+            [storable(path)],
+        )
+
+    def origins(self, samples: Iterable[Record]) -> list[Origin]:
+        """Hops back from these samples, each of one sample, stage by stage."""
+        found: list[Origin] = []
+        asked = list(samples)
+        while asked:
+            hops = [hop for shard in _by_shard(asked).items() for hop in self._made(*shard)]
+            found += [hop for hop in hops if hop not in found]
+            asked = [{"recipe": hop.parent_recipe, "shard": hop.shard, "sample_id": hop.parent_id} for hop in hops]
+            asked = _unique(asked)
+        return found
+
+    def _made(self, shard: tuple[str, str], sample_ids: Sequence[str]) -> Iterator[Origin]:
+        """Of these samples of one shard, those that a mapper made."""
+        samples = self.select("samples", [f"tables/{shard[0]}/samples/{shard[1]}.parquet"])
+        rows = self.records(
+            "SELECT s.recipe, s.shard, s.sample_id, s.parent_recipe, s.parent_id, s.made_by, s.measure_id, "
+            "m.operator AS mapper, m.version, m.params, s.made AS products "
+            f"FROM {samples} s LEFT JOIN {self.select('measures')} m USING (measure_id) "
+            "WHERE s.parent_id <> '' AND s.sample_id IN (SELECT unnest(?)) ORDER BY s.line_number, s.sample_id",
+            [[storable(one) for one in sample_ids]],
+        )
+        for row in rows:
+            products = tuple({name: _restored(value) for name, value in one.items()} for one in row["products"] or ())
+            yield Origin(**{**row, "mapper": row["mapper"] or row["made_by"], "products": products})
+
+    def descendants(self, samples: Iterable[Record]) -> list[Record]:
+        """What mappers made of these samples, stage by stage, with its verdict."""
+        found: list[Record] = []
+        asked = list(samples)
+        while asked:
+            made = [row for shard in _by_shard(asked).items() for row in self._made_of(*shard)]
+            found += made
+            asked = made
+        return found
+
+    def _made_of(self, shard: tuple[str, str], sample_ids: Sequence[str]) -> list[Record]:
+        stages = [f"tables/{name}/samples/{shard[1]}.parquet" for name in _later_stages(self.root, shard[0])]
+        verdicts = [pattern.replace("/samples/", "/verdicts/") for pattern in stages]
+        return self.records(
+            "SELECT s.recipe, s.shard, s.sample_id, s.parent_id, s.made_by, len(s.made) AS products, s.status, "
+            f"v.outcome FROM {self.select('samples', stages)} s LEFT JOIN {self.select('verdicts', verdicts)} v "
+            "USING (recipe, shard, sample_id) WHERE s.parent_recipe = ? AND s.parent_id IN (SELECT unnest(?)) "
+            "ORDER BY s.line_number, s.sample_id",
+            [shard[0], [storable(one) for one in sample_ids]],
         )
 
     def places_of(self, column: str, value: str, recipes: Sequence[str], *, starts: bool = False) -> list[Record]:
@@ -583,8 +670,10 @@ class _Asking:
         stats = self.select("stats", [f"tables/*/stats/{files.part(operator, what='operator')}*/*.parquet"])
         self._keep_resting(
             f"SELECT recipe, shard, sample_id, {_VIDEO_CONTENT}, measure_id FROM {stats} "
-            "WHERE measure_id IN (SELECT unnest(?)) AND content_hash <> '' AND status <> 'skipped'",
-            [list(measure_ids)],
+            "WHERE measure_id IN (SELECT unnest(?)) AND content_hash <> '' AND status <> 'skipped' UNION ALL "
+            f"SELECT recipe, shard, sample_id, unnest(made).parent_hash, measure_id FROM {self._made_samples()} "
+            "WHERE measure_id IN (SELECT unnest(?))",
+            [list(measure_ids), list(measure_ids)],
         )
 
     def _collect_run(self, asked: str) -> tuple[str, int, tuple[str, ...]]:
@@ -628,6 +717,7 @@ class _Asking:
             "WHERE outcome IN (SELECT unnest(?)) AND shard IN (SELECT unnest(?))) v USING (shard, sample_id)",
             [outcomes, shards],
         )
+        self._add_ancestors(recipe)
         return f"export {export['path']} of {recipe}", 0, ("counted are the samples that it keeps",)
 
     def _collect_video(self, asked: str) -> tuple[str, int, tuple[str, ...]]:
@@ -644,7 +734,44 @@ class _Asking:
         return f"video {_some(contents) or asked}", 0, ()
 
     def _keep_resting(self, sql: str, parameters: Sequence[Any]) -> None:
+        """Begin the table, and follow mappers: what was made of a sample rests on what that one rests on."""
         self._connection.execute(f"CREATE TEMP TABLE resting AS {sql}", list(parameters))
+        made = self._made_samples()
+        level = "SELECT DISTINCT recipe, shard, sample_id, measure_id FROM resting"
+        for _ in _staged(self.root):
+            self._connection.execute(f"CREATE OR REPLACE TEMP TABLE level AS {level}")
+            level = (
+                "SELECT m.recipe, m.shard, m.sample_id, level.measure_id FROM "
+                f"(SELECT recipe, shard, sample_id, parent_recipe, parent_id FROM {made}) m JOIN level "
+                "ON m.shard = level.shard AND m.parent_recipe = level.recipe AND m.parent_id = level.sample_id"
+            )
+            if not self.one(f"SELECT count(*) FROM ({level})")[0]:
+                return
+            self._connection.execute(f"INSERT INTO resting BY NAME {level}")
+            level = f"SELECT DISTINCT * FROM ({level})"
+
+    def _add_ancestors(self, recipe: str) -> None:
+        """Of samples that mappers made, what their own parents rest on, back to the dataset."""
+        for stage in reversed(stages_of(self.root, recipe)[1:]):
+            made = self.select("samples", [f"tables/{stage}/samples/*.parquet"])
+            before = self.records(f"SELECT DISTINCT parent_recipe FROM {made} WHERE parent_recipe <> ''")
+            for one in before:
+                stats = self.select("stats", [f"tables/{one['parent_recipe']}/stats/*/*.parquet"])
+                self._connection.execute(
+                    "CREATE OR REPLACE TEMP TABLE parents AS SELECT DISTINCT m.parent_recipe AS recipe, m.shard, "
+                    f"m.parent_id AS sample_id, m.measure_id, m.made FROM {made} m SEMI JOIN resting "
+                    "USING (recipe, shard, sample_id) WHERE m.parent_recipe = ?",
+                    [one["parent_recipe"]],
+                )
+                self._connection.execute(
+                    "INSERT INTO resting BY NAME SELECT recipe, shard, sample_id, unnest(made).parent_hash AS "
+                    "content_hash, measure_id FROM parents UNION ALL BY NAME SELECT s.recipe, s.shard, s.sample_id, "
+                    f"s.content_hash, s.measure_id FROM {stats} s SEMI JOIN parents USING (recipe, shard, sample_id)"
+                )
+
+    def _made_samples(self) -> str:
+        """The samples that mappers made: those of recipes with stages, since no other has any."""
+        return self.select("samples", [f"tables/{name}/samples/*.parquet" for name in _staged(self.root)])
 
     def shards(self) -> list[Affected]:
         """The shards in `resting`."""
@@ -753,6 +880,39 @@ def _number(row: Record, bounds: Bounds | None) -> Number:
     return Number(**{name: row[name] for name in names}, bound=bounds.text if bounds else "", margin=margin)
 
 
+def _by_shard(samples: Iterable[Record]) -> dict[tuple[str, str], list[str]]:
+    """(recipe, shard) → sample ids."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for one in samples:
+        found.setdefault((one["recipe"], one["shard"]), []).append(one["sample_id"])
+    return found
+
+
+_STAGE = re.compile(r"(.+)__(\d+)")
+
+
+def stages_of(root: Path, recipe: str) -> list[str]:
+    """The recipe and the earlier stages of it that have tables: a mapper stands between each two."""
+    numbered = [
+        (int(match[2]), folder.name)
+        for folder in root.glob(f"tables/{recipe}__*/")
+        if (match := _STAGE.fullmatch(folder.name)) and match[1] == recipe
+    ]
+    return [*(name for _, name in sorted(numbered)), recipe]
+
+
+def _staged(root: Path) -> list[str]:
+    """Names of every stage that is made by a mapper: of all recipes with mappers, all but the first."""
+    firsts = [folder.name for folder in sorted(root.glob("tables/*__1/"))]
+    return [stage for first in firsts for stage in stages_of(root, first[: -len("__1")])[1:]]
+
+
+def _later_stages(root: Path, stage: str) -> list[str]:
+    """Names of the stages whose samples may have been made of this one's; none for one that ends its recipe."""
+    match = _STAGE.fullmatch(stage)
+    return stages_of(root, match[1]) if match else []
+
+
 def _content_of(path: str) -> str:
     """The content hash of a file that lies there now, as `dj_assets.video` computes it; empty where none does."""
     try:
@@ -770,7 +930,7 @@ def _recipes(root: Path, wanted: str) -> list[str]:
     name = re.sub(r"[^A-Za-z0-9_]", "_", Path(wanted).stem if wanted.endswith((".yaml", ".yml")) else wanted)
     if name not in known:
         raise _unknown_name("recipe", wanted, known, [], "dj-assets process RECIPE runs one that has no tables yet")
-    return [name]
+    return stages_of(root, name)
 
 
 def _unknown_name(noun: str, asked: str, known: Iterable[str], found: Sequence[str], hint: str) -> RecipeError:

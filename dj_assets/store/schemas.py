@@ -9,16 +9,18 @@ from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from dj_assets import samples as sample_format
-from dj_assets.samples import Sample, Video
+from dj_assets.samples import Made, Sample, Video
 from dj_assets.store.rows import Ballot, Fact, Row, Verdict
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Kind = Literal["text", "whole", "number", "flag", "numbers", "texts", "videos"]
+Kind = Literal["text", "whole", "number", "flag", "numbers", "texts", "videos", "made"]
 
 _VIDEO_FIELDS = tuple(field.name for field in fields(Video))
 _VIDEO_WHOLES = ("position", "num_bytes", "modified_ns")
+_MADE_FIELDS = tuple(field.name for field in fields(Made))
+_MADE_NUMBERS = ("begin_seconds", "end_seconds")
 
 SQL_TYPES: Mapping[Kind, str] = {
     "text": "VARCHAR",
@@ -29,6 +31,9 @@ SQL_TYPES: Mapping[Kind, str] = {
     "texts": "VARCHAR[]",
     "videos": "STRUCT("
     + ", ".join(f'"{name}" {"BIGINT" if name in _VIDEO_WHOLES else "VARCHAR"}' for name in _VIDEO_FIELDS)
+    + ")[]",
+    "made": "STRUCT("
+    + ", ".join(f'"{name}" {"DOUBLE" if name in _MADE_NUMBERS else "VARCHAR"}' for name in _MADE_FIELDS)
     + ")[]",
 }
 
@@ -63,6 +68,7 @@ class Table:
         import pyarrow as pa
 
         video = pa.struct([(name, pa.int64() if name in _VIDEO_WHOLES else pa.string()) for name in _VIDEO_FIELDS])
+        made = pa.struct([(name, pa.float64() if name in _MADE_NUMBERS else pa.string()) for name in _MADE_FIELDS])
         types = {
             "text": pa.string(),
             "whole": pa.int64(),
@@ -71,6 +77,7 @@ class Table:
             "numbers": pa.list_(pa.float64()),
             "texts": pa.list_(pa.string()),
             "videos": pa.list_(video),
+            "made": pa.list_(made),
         }
         return pa.schema(
             [
@@ -83,7 +90,7 @@ class Table:
         """Records → Arrow, any Python text included (see `storable`)."""
         import pyarrow as pa
 
-        texts = {column.name for column in self.columns if column.kind in ("text", "texts", "videos")}
+        texts = {column.name for column in self.columns if column.kind in ("text", "texts", "videos", "made")}
         rows = [
             {name: _each_text(value, storable) if name in texts else value for name, value in record.items()}
             for record in records
@@ -140,7 +147,7 @@ _FACT = (
 
 SAMPLES = Table(
     "samples",
-    "One line per manifest record, with the identity of its videos.",
+    "One line per manifest record, or sample that a mapper made of one, with the identity of its videos.",
     (
         *_PLACE,
         Column(41, "sample_id", "text", "<drop>:<line number>"),
@@ -151,7 +158,13 @@ SAMPLES = Table(
         Column(46, "status", "text", "ok, or malformed", "ok"),
         Column(47, "reason", "text", "what is wrong with the line"),
         Column(48, "raw", "text", "the line as it stood, where it is malformed"),
+        Column(49, "parent_id", "text", "sample that a mapper made it of; empty for those of the dataset"),
+        Column(50, "parent_recipe", "text", "stage of the recipe that the parent is of"),
+        Column(51, "made_by", "text", "mapper step that made it"),
+        Column(52, "measure_id", "text", "mapper, version, params and, where it moves the result, device"),
+        Column(53, "made", "made", "products in it: of which video, from when to when", ()),
     ),
+    version=2,
 )
 
 FACTS = Table(
@@ -217,6 +230,7 @@ def sample_record(sample: Sample, place: Mapping[str, str]) -> dict[str, Any]:
         **_shallow(sample),
         "record": sample_format.dumps_record(sample.record),
         "videos": [asdict(video) for video in sample.videos],
+        "made": [asdict(made) for made in sample.made],
     }
 
 
@@ -225,6 +239,7 @@ def sample_of(record: Mapping[str, Any]) -> Sample:
     fields = _pick(Sample, record)
     fields["record"] = sample_format.loads_record(record["record"])
     fields["videos"] = tuple(Video(**_pick(Video, video)) for video in record["videos"] or ())
+    fields["made"] = tuple(Made(**_pick(Made, made)) for made in record["made"] or ())
     return Sample(**fields)
 
 
@@ -314,7 +329,7 @@ def _may_be_escaped(kind: Kind, column: pa.ChunkedArray) -> bool:
     """Whether some text of a column has to be restored. Nearly none has: looking at the column spares its cells."""
     import pyarrow.compute as pc
 
-    if kind == "videos":
+    if kind in ("videos", "made"):
         return True
     if kind not in ("text", "texts"):
         return False

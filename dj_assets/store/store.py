@@ -26,7 +26,20 @@ from typing import Any, TypeVar
 
 from dj_assets.errors import Status, StoreError
 from dj_assets.samples import Sample, Shard
-from dj_assets.store import ballots, costs, files, identities, index, landings, ledger, lineage, measures, peers, probes
+from dj_assets.store import (
+    ballots,
+    costs,
+    files,
+    identities,
+    index,
+    landings,
+    ledger,
+    lineage,
+    measures,
+    peers,
+    probes,
+    products,
+)
 from dj_assets.store import facts as facts_log
 from dj_assets.store.measures import MeasureInfo
 from dj_assets.store.rows import Ballot, Fact, Provenance, Row, Verdict
@@ -238,6 +251,22 @@ class Store:
         origin = _dated(provenance)
         if found:
             probes.append(self.root, found, origin.created_at, origin)
+
+    def find_products(
+        self,
+        mapper: str,
+        measure_id: str,
+        keys: Collection[products.ProductKey],
+        *,
+        but_not_statuses: Collection[Status] = (),
+    ) -> dict[products.ProductKey, products.Kept]:
+        """What a mapper has made of some videos, or why nothing can be made of them; see `products.find`. New ones are
+        added by `append_facts`."""
+        return products.find(self.root, mapper, measure_id, keys, but_not_statuses)
+
+    def samples_provenance(self, recipe: str, shard: str) -> Provenance | None:
+        """Where a shard's samples come from, by the file's footer; None where they have to be made again."""
+        return self._provenance(self.samples_path(recipe, shard))
 
     def describe_measure(self, info: MeasureInfo) -> None:
         """Write down what a measure id stands for, once."""

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from dj_assets import evidence
 from dj_assets.errors import DjAssetsError, MediaError, Refused
 from dj_assets.measure import media_limits
-from dj_assets.plan import Step, impossible, make_plan
+from dj_assets.plan import Plan, Step, impossible, make_plan
 from dj_assets.recipe import load_recipe
 from dj_assets.recipe.rewrite import Change, RecipeText, Rewritten, read_recipe_text, rewrite_recipe, with_options
 from dj_assets.samples import Video
@@ -54,6 +54,11 @@ SECURITY = {
     "Cache-Control": "no-store",
 }
 CHUNK_BYTES = 2**18
+
+
+def _same_stage(plan: Plan, name: str) -> Plan:
+    """The stage of that name of a recipe as it is now; the whole of it where there is none, for whoever compares."""
+    return next((stage for stage in plan.stages if stage.recipe.name == name), plan)
 
 
 @dataclass
@@ -109,7 +114,7 @@ class Studio:
     def _read(self) -> None:
         file = self.session.plan.recipe.file
         text = read_recipe_text(file)
-        self.session.take_plan(make_plan(load_recipe(file)))
+        self.session.take_plan(_same_stage(make_plan(load_recipe(file)), self.session.plan.recipe.name))
         self.text = text
 
     def picture(self, key: tuple[Any, ...], draw: Callable[[], bytes]) -> bytes:

@@ -93,7 +93,7 @@ class OpenVideo:
         self.container.close()
         self.held = None
         self.file.seek(0)
-        self.container = _open_container(self.file, self.limits)
+        self.container = open_container(self.file, self.limits)
         self.stream = _open_stream(self.path, self.container, self.limits, self.threads)
         self.is_at_start = True
 
@@ -122,7 +122,7 @@ def open_video(path: str, *, roots: Sequence[Path], limits: MediaLimits, threads
         _captured_logs() as logs,
         _named_errors(path, logs, limits),
     ):
-        container = _open_container(file, limits)
+        container = open_container(file, limits)
         video = None
         try:
             stream = _open_stream(path, container, limits, threads)
@@ -134,7 +134,7 @@ def open_video(path: str, *, roots: Sequence[Path], limits: MediaLimits, threads
             (video or container).close()
 
 
-def _open_container(file: Any, limits: MediaLimits) -> Any:
+def open_container(file: Any, limits: MediaLimits) -> Any:
     return av.open(
         file,
         mode="r",

@@ -124,7 +124,7 @@ def test_a_query_can_neither_write_nor_read_elsewhere(filled: Store, tmp_path: P
 
 
 MISTAKES = {
-    "view": ("SELECT * FROM verdict", "did you mean verdicts?"),
+    "view": ("SELECT * FROM verdict", "did you mean verdicts"),
     "column": ("SELECT vlaue FROM stats", "did you mean value?"),
     "grammar": ("SELEC 1", 'syntax error at or near "SELEC"'),
     "value": ("SELECT 'x'::INT", "Could not convert string 'x'"),

@@ -18,7 +18,7 @@ from dj_assets.recipe import Checks
 from dj_assets.store.rows import Fact, Row, Verdict
 from dj_assets.store.store import Store
 from dj_assets_tests.defs.small_project import DURATION, FakeMeasure, figures, make_test_plan, write_manifest
-from dj_assets_tests.plans import a_step
+from dj_assets_tests.plans import a_broken_sample, a_sample, a_step
 
 ASSET = dg.AssetKey("a")
 INF = float("inf")
@@ -148,7 +148,8 @@ VERDICTS = [
     ],
 )
 def test_lines_by_outcome(lines: dict[str, int], keeps: bool, passed: bool) -> None:
-    assert checks.check_lines_by_outcome(ASSET, lines, VERDICTS, keeps_undecided=keeps).passed is passed
+    samples = [a_sample(1), a_sample(2), a_sample(3), a_broken_sample(4)]
+    assert checks.check_lines_by_outcome(ASSET, lines, samples, VERDICTS, keeps_undecided=keeps).passed is passed
 
 
 # --- in a run

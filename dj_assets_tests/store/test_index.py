@@ -156,10 +156,13 @@ def test_an_empty_store_has_no_index(store: Store) -> None:
 def test_views_come_with_their_first_file(store: Store) -> None:
     store.write_samples("space", "ds-00000", [a_sample()], PROVENANCE)
     store.refresh_index()
-    assert views(store.index_path) == {"samples", "videos", "materializations"}
+    assert views(store.index_path) == {"samples", "videos", "products", "materializations"}
     store.append_facts([a_fact()], PROVENANCE)
     store.refresh_index()
-    assert views(store.index_path) == {"samples", "videos", "materializations", "facts", "facts_log", "costs"}
+    assert views(store.index_path) == {
+        *{"samples", "videos", "products", "materializations"},
+        *{"facts", "facts_log", "costs"},
+    }
 
 
 def test_each_stat_has_a_view_of_its_own_from_its_first_table_on(filled: Store) -> None:

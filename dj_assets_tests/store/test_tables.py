@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dj_assets.errors import StoreError
-from dj_assets.samples import Sample, Video
+from dj_assets.samples import Made, Sample, Video
 from dj_assets.store import files
 from dj_assets.store.rows import Fact, Provenance, Row, Verdict
 from dj_assets.store.schemas import FACTS, SAMPLES, STATS, VERDICTS, Column, Table
@@ -40,6 +40,19 @@ SAMPLE_CASES = {
     ],
     "half a surrogate pair in a record": [replace(a_sample(), record={"text": "\ud83d"})],
     "text that looks escaped": [replace(a_sample(), raw='\ufdd0"x"')],
+    "made of another": [
+        replace(
+            a_sample(),
+            parent_id="ds:1",
+            parent_recipe="space__1",
+            made_by="m",
+            measure_id="0" * 16,
+            made=(
+                Made("/v/caf\udce9_1.mp4", "h1", "/v/caf\udce9.mp4", "h", 0.1, 2.0),
+                Made("", "", "/v/x", "", 0.0, 1e9),
+            ),
+        )
+    ],
     "times to the nanosecond": [replace(a_sample(), videos=(replace(a_sample().videos[0], modified_ns=2**62 + 1),))],
 }
 
