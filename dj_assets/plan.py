@@ -348,7 +348,8 @@ class Plan:
         A step over the whole dataset asks what every step before it says of a sample, and its own measure. So nothing
         that comes after such a step may keep a video from being measured for it.
         """
-        first = min(self.steps.index(step) for step in pass_.steps)
+        of_pass = {step.key for step in pass_.steps}
+        first = next(place for place, step in enumerate(self.steps) if step.key in of_pass)
         later_wholes = (place for place, step in enumerate(self.steps) if step.rule is not None and place >= first)
         stop = next(later_wholes, len(self.steps))
         earlier = {step.key for one in self.passes[: self.passes.index(pass_)] for step in one.steps}

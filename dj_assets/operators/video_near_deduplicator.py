@@ -29,7 +29,7 @@ LEAST_SPREAD = 3.0
 """Grey levels, standard deviation over the 32x32 picture: below that it is flat, and noise would decide its bits."""
 
 LEAST_BITS = 16
-"""Bits that must be set. About 31 of 63 lie above their median, but none where most frequencies are equal: a ramp."""
+"""Bits that must be set. About 31 of 63 lie above their median, unless most frequencies are equal, as in a ramp."""
 
 ALWAYS_ALLOWED_SECONDS = 0.5
 """A difference in length that is none: containers and frame rates move the last frame by that much."""
