@@ -394,6 +394,7 @@ def test_the_studio_moves_bounds_of_records_and_leaves_yes_and_no_alone(tmp_path
     store = stored(tmp_path, plan)
     session = Session(plan, stored_columns(plan, store), store)
     panels = {panel["name"]: panel for step in session.describe()["steps"] for panel in step["panels"]}
+    assert panels["license"]["axis"]["low"] < 0 and panels["license"]["axis"]["high"] > 1, "both answers are on it"
     assert panels["license"]["bounds"] == [] and len(panels["text_len"]["bounds"]) == 2
     assert [step["of"] for step in session.describe()["steps"]] == ["videos", "samples", "samples", "samples"]
     state = state_of(plan)
@@ -405,7 +406,7 @@ def test_the_studio_moves_bounds_of_records_and_leaves_yes_and_no_alone(tmp_path
     near = session.near(state, LENGTH, "min_len", most=5, only_survivors=False)
     assert [(card["sample_id"], card["value"]) for card in near["dropped"]] == [("ds.jsonl:3", 4.0)]
     assert near["dropped"][0]["name"] == "3-0.mp4", "its first video stands for it"
-    assert {card["name"] for card in near["kept"]} == {"1-0.mp4", "2-0.mp4", "", "5-0.mp4"}
+    assert {card["name"] for card in near["kept"]} == {"1-0.mp4", "2-0.mp4", "ds.jsonl:4", "5-0.mp4"}
     [unknown] = [card for card in session.undecided(state, NUMERIC, most=9) if card["sample_id"] == "ds.jsonl:5"]
     assert unknown["status"] == "no_value" and "'meta' is null" in unknown["reason"]
     answers = {step["step"]: step["answer"] for step in session.sample(2, state)["steps"]}

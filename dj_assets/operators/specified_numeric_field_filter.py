@@ -54,7 +54,7 @@ OPERATOR = Operator(
     summary="the number in a field, as the record has it",
     compute="record",
     params=SpecifiedNumericFieldParams,
-    stats=(Stat("field_value", unit="as in the record", low=-math.inf),),
+    stats=(Stat("field_value", unit="units of the record", low=-math.inf),),
     bounds=(
         Bound("min_value", "field_value", "min", -MAX_INT, help="a number"),
         Bound("max_value", "field_value", "max", MAX_INT, help="a number"),
