@@ -579,7 +579,7 @@ class _Asking:
         stats = self.select("stats", [f"tables/*/stats/{files.part(operator, what='operator')}*/*.parquet"])
         self._keep_resting(
             f"SELECT recipe, shard, sample_id, {_VIDEO_CONTENT}, measure_id FROM {stats} "
-            "WHERE measure_id IN (SELECT unnest(?)) AND content_hash <> '' AND status <> 'skipped'",
+            "WHERE measure_id IN (SELECT unnest(?)) AND content_hash <> '' AND status NOT IN ('skipped', 'malformed')",
             [list(measure_ids)],
         )
 
