@@ -258,22 +258,25 @@ RECORDS_AT_ONCE = 10_000
 def _record_columns(steps: Sequence[Step], samples: pa.Table) -> list[StepColumns]:
     """Columns of all steps on records of a plan."""
     count = samples.num_rows
-    values = [np.full((len(step.operator.stats), count), np.nan) for step in steps]
-    statuses = [np.full((len(step.operator.stats), count), OK, dtype=np.uint8) for step in steps]
-    reasons: list[dict[int, str]] = [{} for _ in steps]
+    values: list[list[tuple[float, ...]]] = [[] for _ in steps]
+    unknown: list[dict[int, Judged]] = [{} for _ in steps]
     for number, itself, judged in _judged_records(steps, samples):
-        for at, (step, one) in enumerate(zip(steps, judged, strict=True)):
+        for at, one in enumerate(judged):
             if one.bug:
-                raise OperatorFault(f"{step.key}: {itself.given}: {one.bug}")
-            if one.status == "ok":
-                values[at][:, number] = one.values
-            else:
-                statuses[at][:, number] = STATUSES.index(one.status)
-                reasons[at][number] = one.reason
+                raise OperatorFault(f"{steps[at].key}: {itself.given}: {one.bug}")
+            values[at].append(one.values or (np.nan,) * len(steps[at].operator.stats))
+            if one.status != "ok":
+                unknown[at][number] = one
     every, none = np.arange(count, dtype=np.int64), np.zeros(0, dtype=np.int64)
-    return [
-        StepColumns(step, count, every, none, values[at], statuses[at], reasons[at]) for at, step in enumerate(steps)
-    ]
+    found = []
+    for step, numbers, without in zip(steps, values, unknown, strict=True):
+        num_stats = len(step.operator.stats)
+        statuses = np.full((num_stats, count), OK, dtype=np.uint8)
+        statuses[:, list(without)] = [STATUSES.index(one.status) for one in without.values()]
+        by_stat = np.array(numbers, dtype=np.float64).reshape(count, num_stats).T
+        reasons = {number: one.reason for number, one in without.items()}
+        found.append(StepColumns(step, count, every, none, by_stat, statuses, reasons))
+    return found
 
 
 def _judged_records(steps: Sequence[Step], samples: pa.Table) -> Iterator[tuple[int, SampleItself, list[Judged]]]:

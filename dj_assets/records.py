@@ -26,19 +26,24 @@ class Judged:
     bug: str = ""
 
 
-def judge(steps: Sequence[Step], record: Mapping[str, Any]) -> list[Judged]:
+def judge(steps: Sequence[Step], record: Mapping[str, Any], *, reads_stats: bool = True) -> list[Judged]:
     """What each step finds in a record, in order. steps: all those on records of a plan, for one may read the stats of
-    those before it."""
+    those before it. reads_stats: whether one does."""
+    if not reads_stats:
+        return [_judged(step, record) for step in steps]
     stats: dict[str, Any] = {}
     found = []
     for step in steps:
         seen = with_stats(record, stats)
         judged = _judged(step, seen)
-        stats |= zip(
-            step.stat_names, exported(step, seen, judged.values or (None,) * len(step.stat_names)), strict=True
-        )
+        values = judged.values or (None,) * len(step.stat_names)
+        stats |= zip(step.stat_names, exported(step, seen, values), strict=True)
         found.append(judged)
     return found
+
+
+def _reads_stats(step: Step) -> bool:
+    return any(name.split(".")[0] == STATS_FIELD for name in step.operator.fields(step.params))
 
 
 def with_stats(record: Mapping[str, Any], stats: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -52,7 +57,7 @@ def with_stats(record: Mapping[str, Any], stats: Mapping[str, Any]) -> Mapping[s
 def _judged(step: Step, record: Mapping[str, Any]) -> Judged:
     assert step.operator.judge is not None, "a step on records has one"
     try:
-        values = tuple(float(value) for value in step.operator.judge(record, step.params))
+        values = tuple(map(float, step.operator.judge(record, step.params)))
     except MediaError as error:
         return Judged(status=error.status, reason=error.one_line())
     except Exception:  # the operator's own fault: told by whoever writes tables, and no row is made up
@@ -71,12 +76,13 @@ def exported(step: Step, record: Mapping[str, Any], values: Sequence[float | Non
 
 def judged_samples(steps: Sequence[Step], samples: Sequence[Sample]) -> Iterator[tuple[SampleItself, list[Judged]]]:
     """Each sample as a subject, with what each step finds; of one that is malformed nothing, for its own reason."""
+    reads_stats = any(map(_reads_stats, steps))
     for sample in samples:
         itself = sample.itself
         if itself.status != "ok":
             yield itself, [Judged(status=itself.status, reason=itself.reason) for _ in steps]
         else:
-            yield itself, judge(steps, sample.record)
+            yield itself, judge(steps, sample.record, reads_stats=reads_stats)
 
 
 def rows_of(step: Step, itself: SampleItself, judged: Judged, *, measured_at: str = "") -> Iterator[Row]:

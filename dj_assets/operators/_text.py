@@ -74,3 +74,10 @@ def _characters(code_points: str) -> str:
 
 SPECIAL_CHARACTERS = string.punctuation + string.digits + string.whitespace + _characters(_SYMBOLS)
 """Characters that do not count at the ends of a word."""
+
+_SPECIAL = frozenset(SPECIAL_CHARACTERS)
+
+
+def has_more_than_special_characters(word: str) -> bool:
+    """Whether anything is left of a word without the special characters at its ends."""
+    return bool(word) and (word[0] not in _SPECIAL or bool(word.strip(SPECIAL_CHARACTERS)))

@@ -17,15 +17,13 @@ from dj_assets.operators._text import kind_of
 class SpecifiedNumericFieldParams(Params):
     """Which field, and what is a number."""
 
-    field_key: str = Field(
-        "", description="dotted name of a manifest field, such as meta.fps; empty: no sample has one"
-    )
+    field_key: str = Field("", description="dotted name of a manifest field, such as meta.fps; empty: none is kept")
     data_juicer_zero: bool = Field(False, description="true: take 0 for no number, as Data-Juicer does; or false")
 
     def warnings(self) -> Sequence[str]:
         """Tells where upstream's number differs."""
         if not self.field_key:
-            return ("field_key is empty: no sample has such a field, so none is kept",)
+            return ("field_key is empty: no sample has such a field, so none is kept, as in Data-Juicer",)
         if self.data_juicer_zero:
             return ("samples whose field is 0 are not kept, as Data-Juicer has it (data_juicer_zero)",)
         return ("0 is a number like any other; Data-Juicer drops samples that have it, unless data_juicer_zero: true",)
@@ -54,7 +52,7 @@ OPERATOR = Operator(
     summary="the number in a field, as the record has it",
     compute="record",
     params=SpecifiedNumericFieldParams,
-    stats=(Stat("field_value", unit="as in the record", low=-math.inf),),
+    stats=(Stat("field_value", unit="units of the record", low=-math.inf),),
     bounds=(
         Bound("min_value", "field_value", "min", -MAX_INT, help="a number"),
         Bound("max_value", "field_value", "max", MAX_INT, help="a number"),

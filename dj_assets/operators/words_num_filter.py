@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from dj_assets.operators._contract import MAX_INT, Bound, Operator, Stat
-from dj_assets.operators._text import SPECIAL_CHARACTERS, TextParams, text_of
+from dj_assets.operators._text import TextParams, has_more_than_special_characters, text_of
 
 _BETWEEN = re.compile("[ \n\t]")
 
@@ -30,7 +30,7 @@ class WordsParams(TextParams):
 def judge(record: Mapping[str, Any], params: WordsParams) -> tuple[float]:
     """Words that are more than special characters. `<__dj__video>` is one, as upstream."""
     words = _BETWEEN.split(text_of(record, params))
-    return (sum(bool(word.strip(SPECIAL_CHARACTERS)) for word in words),)
+    return (sum(map(has_more_than_special_characters, words)),)
 
 
 OPERATOR = Operator(

@@ -670,9 +670,9 @@ class _Asking:
         stats = self.select("stats", [f"tables/*/stats/{files.part(operator, what='operator')}*/*.parquet"])
         self._keep_resting(
             f"SELECT recipe, shard, sample_id, {_VIDEO_CONTENT}, measure_id FROM {stats} "
-            "WHERE measure_id IN (SELECT unnest(?)) AND content_hash <> '' AND status <> 'skipped' UNION ALL "
-            f"SELECT recipe, shard, sample_id, unnest(made).parent_hash, measure_id FROM {self._made_samples()} "
-            "WHERE measure_id IN (SELECT unnest(?))",
+            "WHERE measure_id IN (SELECT unnest(?)) AND content_hash <> '' AND status NOT IN ('skipped', 'malformed') "
+            f"UNION ALL SELECT recipe, shard, sample_id, unnest(made).parent_hash, measure_id "
+            f"FROM {self._made_samples()} WHERE measure_id IN (SELECT unnest(?))",
             [list(measure_ids), list(measure_ids)],
         )
 

@@ -390,7 +390,8 @@ class Session:
         status = STATUS_NAMES[int(one.statuses[:, at].max())]
         place = self.columns.first_video(number) if one.step.is_about_samples else int(one.rows[at])
         if place is None:
-            return {"number": number, "sample_id": self.columns.sample_id(number), "video": None, "name": "",
+            return {"number": number, "sample_id": self.columns.sample_id(number), "video": None,
+                    "name": self.columns.sample_id(number),
                     "value": value, "status": status, "reason": one.reasons.get(at, ""), "label": None}  # fmt: skip
         video = self.columns.videos[place].as_py()
         mark = marks.get(video["content_hash"])
@@ -585,6 +586,9 @@ def _without(bounds: StepBounds, bound: Bound) -> StepBounds:
 
 
 def _ends(step: Step, stat: str) -> list[float]:
+    """What an axis has to show besides the values: bounds, or both answers of a yes or no."""
+    if any(one.is_flag for one in step.operator.stats if one.name == stat):
+        return [0.0, 1.0]
     bounds = bounds_of(step).bounds
     named = [bounds[bound.option] for bound in step.operator.bounds if bound.stat == stat]
     return [value for value in named if value is not None]

@@ -54,6 +54,8 @@ def test_values_are_equal_as_in_python(value: Any, wanted: list[Any], found: int
 
 
 def test_a_step_that_asks_for_nothing_says_so() -> None:
-    assert plan_of(("specified_field_filter", {})).warnings == (
-        "specified_field_filter: field_key or target_value is empty: every sample passes",
-    )
+    [warning] = plan_of(("specified_field_filter", {"field_key": "license"})).warnings
+    assert warning == "specified_field_filter: target_value is empty: every sample passes"
+    [warning] = plan_of(("specified_field_filter", {"target_value": ["cc"]})).warnings
+    assert warning.startswith("specified_field_filter: field_key is empty: ")
+    assert kept("specified_field_filter", RECORDS, target_value=["cc"]) == [], "as upstream, whose log says why"

@@ -335,7 +335,7 @@ function cell(card) {
     const image = make("img", { loading: "lazy", alt: card.name, src: `/picture/thumbnail/${card.video}` });
     image.addEventListener("error", () => image.replaceWith(make("span", { class: "none", text: "no picture of it can be had" })));
     shown.append(image);
-  } else shown.append(make("span", { class: "none", text: `${card.status}: ${card.reason || card.name}` }));
+  } else shown.append(make("span", { class: "none", text: card.status === "ok" ? "no video" : `${card.status}: ${card.reason || card.name}` }));
   const name = card.name.split("/").pop();
   const text = make("div", { class: "text", title: card.name });
   text.append(make("b", { text: card.value === null ? card.status : short(card.value) }), ` ${name}`);
