@@ -161,7 +161,7 @@ OPERATOR = Operator(
     params=BlurParams,
     stats=(Stat("video_sharpness", unit="lines over the shorter side"),),
     bounds=(
-        Bound("min_sharpness", "video_sharpness", "min", 60.0, help="lines over the shorter side"),
+        Bound("min_sharpness", "video_sharpness", "min", 80.0, help="lines over the shorter side"),
         Bound("max_sharpness", "video_sharpness", "max", MAX_FLOAT, help="lines over the shorter side"),
     ),
     plan=plan,
