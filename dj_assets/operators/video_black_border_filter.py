@@ -21,7 +21,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from dj_assets.frames import FramePlan, Size, VideoInfo, Windows
-from dj_assets.operators._contract import Bound, Operator, Panel, Scores, Stat, View
+from dj_assets.operators._contract import MAX_FLOAT, Bound, Operator, Panel, Scores, Stat, View
 from dj_assets.operators._sampled import SampledParams, sampled, small_grey
 
 NOISE_LEVELS = 8
@@ -176,8 +176,8 @@ OPERATOR = Operator(
     bounds=(
         Bound("min_ratio", "video_black_border_ratio", "min", 0.0, help="a share of the picture, 0 to 1"),
         Bound("max_ratio", "video_black_border_ratio", "max", 0.1, help="a share of the picture, 0 to 1"),
-        Bound("max_letterbox_ratio", "video_letterbox_ratio", "max", 1.0, help="a share of the height, 0 to 1"),
-        Bound("max_pillarbox_ratio", "video_pillarbox_ratio", "max", 1.0, help="a share of the width, 0 to 1"),
+        Bound("max_letterbox_ratio", "video_letterbox_ratio", "max", MAX_FLOAT, help="a share of the height, 0 to 1"),
+        Bound("max_pillarbox_ratio", "video_pillarbox_ratio", "max", MAX_FLOAT, help="a share of the width, 0 to 1"),
     ),
     plan=plan,
     score=score,
