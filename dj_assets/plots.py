@@ -158,15 +158,16 @@ def curve(
     values: Sequence[float],
     *,
     unit: str,
-    mean: float,
+    stat: float,
+    stat_label: str,
     ranges: Sequence[StatRange],
     shown: Sequence[int],
     width_px: int,
 ) -> bytes:
-    """PNG of window values through a video: each a point over its time, their mean a line, bounds as in `histogram`.
+    """PNG of window values through a video: each a point over its time, their stat a line, bounds as in `histogram`.
 
-    seconds, values: one per window, one or more. mean: the stat that they are reduced to, which the bounds are about.
-    shown: numbers of windows to mark. Bounds far above every value are left out, and named.
+    seconds, values: one per window, one or more. stat: what they are reduced to, which the bounds are about.
+    stat_label: `mean`, say. shown: numbers of windows to mark. Bounds far above every value are left out, and named.
     """
     import io
 
@@ -180,7 +181,7 @@ def curve(
     axes.tick_params(labelsize=8)
     found = np.asarray(values, dtype=np.float64)
     ends = sorted({end for range_ in ranges for end in ends_of(range_)})
-    bottom, top = min(0.0, float(found.min())), max(float(found.max()), mean) or 1.0
+    bottom, top = min(0.0, float(found.min())), max(float(found.max()), stat) or 1.0
     # A bound that would squeeze the curve into a line is named by the sheet's title alone.
     near = [end for end in ends if bottom - 2 * (top - bottom) <= end <= top + 2 * (top - bottom)]
     low, high = min([bottom, *near]), max([top, *near])
@@ -192,7 +193,7 @@ def curve(
             axes.axhspan(left, right, color=PASSES, linewidth=0, zorder=0)
     for end in shown_ends:
         axes.axhline(end, color=BOUND, linewidth=1.2, linestyle="--", zorder=3, label=f"bound {end:.6g}")
-    axes.axhline(mean, color=MEAN, linewidth=1.4, zorder=3, label=f"mean {mean:.4g}")
+    axes.axhline(stat, color=MEAN, linewidth=1.4, zorder=3, label=f"{stat_label} {stat:.4g}")
     axes.plot(seconds, found, color=BARS, linewidth=1.2, marker="." if len(found) <= MOST_DOTS else "", zorder=4)
     marked = list(shown)
     axes.plot(

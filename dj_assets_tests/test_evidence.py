@@ -26,6 +26,7 @@ from dj_assets.recipe import Limits, Recipe, Settings, StepSource
 from dj_assets.samples import Sample, Video
 from dj_assets.store.files import temporary_beside
 from dj_assets.store.rows import Fact, Outcome, Row, Verdict
+from dj_assets.video_run import measure_task
 from dj_assets_tests import videos
 from dj_assets_tests.operators.tasks import measure, spec, task
 from dj_assets_tests.plans import a_plan, a_sample, a_step, a_table
@@ -113,6 +114,19 @@ def test_a_header_operator_has_its_line_and_a_frame(moving_2px: Path) -> None:
     picture = decoded(draw_sheet(task(moving_2px, spec(DURATION)), Shown("video_duration = 1", 1.0, (1.0,))))
     assert picture.shape[1] == 3 * worker.TILE.width + 2 * canvas.GAP + 2 * canvas.GAP
     assert picture[200:, :400].std() > 20, "the texture"
+
+
+def test_of_several_stats_the_one_that_is_shown_is_looked_for_in_the_score(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Taken for another stat's, its window values would not be those that are scored, and frames be counted anew."""
+    monkeypatch.setattr(worker._Opened, "_count_frames", lambda opened: pytest.fail("the score was as stored"))
+    frames = [np.full((64, 96, 3), level, dtype=np.uint8) for level in (0, 0, 0, 255)]
+    path = videos.write_video(tmp_path / "a.mp4", frames, lossless=True)
+    [measured] = measure_task(task(path, spec("video_exposure_filter"))).measured
+    for place, value in enumerate(measured.values):
+        shown = Shown("exposure", value, measured.of_stat(place), unit="ratio", stat=place)
+        assert decoded(draw_sheet(task(path, spec("video_exposure_filter")), shown)).size
 
 
 def test_only_frames_that_are_shown_are_turned_into_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pytest
 
 from dj_assets import workers
@@ -66,6 +67,22 @@ def test_identify_reads_each_path_once_and_gives_reasons(tmp_path: Path, still: 
     assert first.content_hash == second.content_hash != "" and first.num_bytes == still.stat().st_size
     assert [v.status for s in found for v in s.videos] == ["ok", "ok", "missing", "unreadable"]
     assert "0 bytes" in found[2].videos[0].reason and found[3].videos == ()
+
+
+def test_each_stat_of_decoded_frames_keeps_window_values_of_its_own(tmp_path: Path, store: Store) -> None:
+    """Of two windows, the first is dark all over and the other is bright."""
+    frames = [np.full((64, 96, 3), level, dtype=np.uint8) for level in (0, 255)]
+    path = videos.write_video(tmp_path / "a.mp4", frames, lossless=True)
+    samples = identify([sample(1, path)], roots=[tmp_path], limits=LIMITS)
+    plan = plan_of(("video_exposure_filter", {}))
+    rows = run(plan, samples, store).tables["video_exposure_filter"]
+    assert [(row.fact.stat, row.fact.value, row.fact.window_values) for row in rows[:2]] == [
+        ("video_dark_ratio", 0.5, (1.0, 0.0)),
+        ("video_bright_ratio", 0.5, (0.0, 1.0)),
+    ]
+    assert rows[2].fact.stat == "video_brightness" and len(rows[2].fact.window_values) == 2
+    again = run(plan, samples, store)
+    assert [row.fact for row in again.tables["video_exposure_filter"]] == [row.fact for row in rows]
 
 
 def test_one_row_per_video_and_stat_in_order_whatever_they_are(tmp_path: Path, still: Path, store: Store) -> None:

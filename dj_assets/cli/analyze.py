@@ -20,6 +20,9 @@ from dj_assets.cli.verbosity import is_verbose, quiet_libraries
 
 MOST_EXAMPLES = 10
 
+MOST_STATS_BESIDE = 6
+"""In columns of the table of figures; more of them are its lines, since names are long and figures short."""
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -149,7 +152,11 @@ def _print(out: Console, analysis: Analysis, written: Written) -> None:
         (name, *((shown_share if name.endswith("_share") else shown)(value) for value in values))
         for name, values in overall(analysis, every_reason=False)
     ]
-    print_table(out, ("", *names), rows if names else [], numbers=names)
+    if len(names) > MOST_STATS_BESIDE:
+        figures = [row[0] for row in rows]
+        print_table(out, ("stat", *figures), list(zip(names, *(row[1:] for row in rows), strict=True)), numbers=figures)
+    else:
+        print_table(out, ("", *names), rows if names else [], numbers=names)
     costs = ("videos", "worker time", "per video", "per video-minute", "short circuit spares", "saves")
     print_table(out, ("step", *costs), _cost_rows(analysis), numbers=costs)
     print_table(out, ("without a number, for example", "status", "reason"), _examples(analysis))

@@ -152,7 +152,7 @@ def _of_video(store: Store, plan: Plan, asked: str, folder: Path) -> int:
 def _of_step(plan: Plan, step: Step, found: Asked, folder: Path) -> tuple[int, list[Row]]:
     """(exit code, lines of the table) of one video under one step; draws where there is something to draw."""
     from dj_assets.evidence import file_name, title_of, write_pictures
-    from dj_assets.evidence.asked import passes
+    from dj_assets.evidence.asked import passes, telling
 
     if step.is_about_samples:
         return OK, [(step.key, "", step.keeps, "looks at records, not at videos; there is nothing to draw")]
@@ -167,7 +167,7 @@ def _of_step(plan: Plan, step: Step, found: Asked, folder: Path) -> tuple[int, l
         return UNDECIDED, [(*head, "; ".join(fact.reason for fact in facts if fact.reason))]
     if step.operator.plan is None:
         return OK, [(*head, found.stream or "read from the header; there is nothing to draw")]
-    [fact] = facts
+    fact = telling(step, facts)
     name = file_name(Path(found.video.path).stem, fact.content_hash[:8], step.key)
     drawn = write_pictures(
         step,

@@ -118,6 +118,17 @@ def passes(step: Step, facts: Sequence[Fact]) -> bool | None:
     return False if False in answers else None if None in answers else True
 
 
+def telling(step: Step, facts: Sequence[Fact]) -> Fact:
+    """Of a video's numbers, one per stat of the step, the first that fails its bounds; else the first."""
+    ranges = {range_.stat: range_ for range_ in step.ranges}
+    fails = (
+        fact
+        for fact in facts
+        if fact.value is not None and fact.stat in ranges and not ranges[fact.stat].passes(fact.value)
+    )
+    return next(fails, facts[0])
+
+
 # --- decided shards
 
 

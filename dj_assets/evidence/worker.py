@@ -16,7 +16,7 @@ from dj_assets.errors import MediaError, Unreadable
 from dj_assets.evidence import canvas
 from dj_assets.evidence.canvas import FAINT, GAP, INK, OUTCOMES, SHADE, Line, Picture
 from dj_assets.frames import FramePlan, Look, Size, VideoInfo, Windows
-from dj_assets.operators._contract import Operator, Panel, Params, View, mean
+from dj_assets.operators._contract import Operator, Panel, Params, View, mean, median
 from dj_assets.plan import StatRange
 from dj_assets.plots import curve
 from dj_assets.store.probes import stream_line
@@ -94,7 +94,7 @@ def draw_sheet(task: Task, shown: Shown) -> bytes:
     head += [facts, Line(_counted(opened, len(numbers), len(plan.windows)), 14, FAINT)]
     parts = [canvas.strip(head, width)]
     if len(shown.window_values) >= FEW_WINDOWS and shown.value is not None:
-        parts.append(canvas.from_png(_curve(plan, opened.info, numbers, shown, width)))
+        parts.append(canvas.from_png(_curve(plan, opened, numbers, shown, width)))
     parts.append(canvas.grid(cards, max(1, SHEET_COLUMNS // max(map(len, drawn)))))
     return canvas.jpeg(canvas.framed(canvas.below(parts, gap=GAP)))
 
@@ -106,9 +106,15 @@ def evenly(count: int, most: int) -> list[int]:
 
 def _counted(opened: _Opened, shown: int, count: int) -> str:
     """`the mean of 24 windows, 6 of them shown, evenly spaced`."""
-    how = "the mean of" if opened.operator.reducer(opened.params) is mean else "from"
+    how = f"the {_reducer(opened)} of" if _reducer(opened) else "from"
     which = "all shown" if shown == count else f"{shown} of them shown, evenly spaced"
     return f"{how} {count} windows, {which}" if count > 1 else "of one window"
+
+
+def _reducer(opened: _Opened) -> str:
+    """`mean` or `median`; empty for another one."""
+    reduce = opened.operator.reducer(opened.params)
+    return reduce.__name__ if reduce in (mean, median) else ""
 
 
 def _caption(plan: FramePlan, info: VideoInfo, number: int, shown: Shown) -> str:
@@ -117,12 +123,13 @@ def _caption(plan: FramePlan, info: VideoInfo, number: int, shown: Shown) -> str
     return f"{shown.window_values[number]:.4g}   at {when}" if shown.window_values else f"at {when}"
 
 
-def _curve(plan: FramePlan, info: VideoInfo, numbers: Sequence[int], shown: Shown, width: int) -> bytes:
+def _curve(plan: FramePlan, opened: _Opened, numbers: Sequence[int], shown: Shown, width: int) -> bytes:
     return curve(
-        info.pts_seconds[plan.windows[:, -1]].tolist(),
+        opened.info.pts_seconds[plan.windows[:, -1]].tolist(),
         shown.window_values,
         unit=shown.unit,
-        mean=shown.value or 0.0,
+        stat=shown.value or 0.0,
+        stat_label=_reducer(opened) or "the video's",
         ranges=shown.ranges,
         shown=numbers,
         width_px=width,

@@ -166,6 +166,11 @@ def mean(values: npt.NDArray[np.float64]) -> float:
     return float(np.mean(values))
 
 
+def median(values: npt.NDArray[np.float64]) -> float:
+    """Median of window values, which a few odd windows do not move. values: float64 [N], N >= 1."""
+    return float(np.median(values))
+
+
 def no_model(params: Any, device: Device) -> None:
     """`load` of an operator that needs no model."""
 

@@ -2,11 +2,12 @@
 
 Ours, not Data-Juicer's. A bar is what is black in all sampled frames, from an edge of the picture to a straight line.
 
-    brightest of all frames    first lit row of each column      bar
-    ..................         ##################  0             one line that at least 40 % of the columns agree on:
-    ......LOGO........         ######----########                a logo on the bar, or what is dark in the scene below
-    abcdefghijklmnopqr         ---------- -------  the line      it, moves other columns only
-    abcdefg jklmn  pqr         ---------- -------
+    brightest of all frames     share of lit columns, row by row
+    ......................      0 %
+    ......LOGO............      6 %
+    ......................      0 %        the last black row before a line from which on 40 % are lit: the bar ends
+    abcdefghijklmnopqrstuv    100 %
+    abcdefg  jklmn  pqrstu     85 %
 """
 
 from __future__ import annotations
@@ -20,17 +21,23 @@ import numpy.typing as npt
 from pydantic import Field
 
 from dj_assets.frames import FramePlan, Size, VideoInfo, Windows
-from dj_assets.operators._contract import Bound, Operator, Panel, Scores, Stat, View
+from dj_assets.operators._contract import MAX_FLOAT, Bound, Operator, Panel, Scores, Stat, View
 from dj_assets.operators._sampled import SampledParams, sampled, small_grey
 
 NOISE_LEVELS = 8
 """Grey levels by which a bar's pixels may be brighter than its outermost line, in the brightest of all frames."""
 
 MOST_LIT_SHARE = 0.02
-"""Of the outermost line of pixels; where more is lit, the picture reaches the edge."""
+"""Of a black row's pixels; noise, or a line of the picture that bleeds into the bar, lights some."""
 
-LEAST_AGREEING_SHARE = 0.4
-"""Of the columns that are lit somewhere, to make a line the end of a bar: it leaves room for subtitles on it."""
+LEAST_LIT_SHARE = 0.4
+"""Of the picture's first row: more than a logo or a skyline lights at once, less than all frames of a dark scene do."""
+
+SOFT_ROWS = 3
+"""Within so many rows of the last black one the picture begins; scaling and encoding make edges soft."""
+
+MOST_OF_HEIGHT = 0.5
+"""That one bar may take; beyond it the other one begins."""
 
 LEAST_SIDE_SHARE = 0.2
 """Of the picture's height, and of its width, that bars leave; where it is less, it is a thing on black, a title say."""
@@ -100,24 +107,27 @@ def _opposite(brightest: Grey, black_level: int) -> tuple[int, int]:
 
 
 def bar_depth(brightest: Grey, black_level: int) -> int:
-    """Rows of the bar at the top of a picture, uint8 [H, W]: 0 without one, H where all is black."""
+    """Rows of the bar at the top of a picture, uint8 [H, W]: 0 without one, H where all is black.
+
+    Of several lines that could end a bar the deepest does: a line of subtitles on the bar is one of the others.
+    """
     height = len(brightest)
     level = float(np.median(brightest[0]))
     if level > black_level:
         return 0
     lit = brightest > level + NOISE_LEVELS
-    if lit[0].mean() > MOST_LIT_SHARE:
-        return 0
-    lit_columns = lit[:, lit.any(axis=0)]
-    if not lit_columns.size:
+    lit = lit[:, lit.any(axis=0)]  # not those in which a bar at the side goes on
+    if not lit.size:
         return height
-    columns_at = np.bincount(lit_columns.argmax(axis=0), minlength=height)  # by the row that is their first lit one
-    agreeing = np.convolve(columns_at, [1, 1, 1], mode="same")  # scaled edges are a row off here and there
-    line = int(agreeing.argmax())
-    if agreeing[line] < LEAST_AGREEING_SHARE * lit_columns.shape[1]:
+    shares = lit.mean(axis=1)
+    black = shares <= MOST_LIT_SHARE
+    if not black[0]:
         return 0
-    near = np.arange(max(line - 1, 0), min(line + 2, height))
-    return int(near[columns_at[near].argmax()])
+    for last in np.flatnonzero(black[: int(MOST_OF_HEIGHT * height)])[::-1]:
+        begins = np.flatnonzero(shares[last + 1 : last + 1 + SOFT_ROWS] >= LEAST_LIT_SHARE)
+        if len(begins):
+            return int(last + 1 + begins[0])
+    return 0
 
 
 def draw(views: Iterable[View], params: BorderParams) -> list[tuple[Panel, ...]]:
@@ -166,8 +176,8 @@ OPERATOR = Operator(
     bounds=(
         Bound("min_ratio", "video_black_border_ratio", "min", 0.0, help="a share of the picture, 0 to 1"),
         Bound("max_ratio", "video_black_border_ratio", "max", 0.1, help="a share of the picture, 0 to 1"),
-        Bound("max_letterbox_ratio", "video_letterbox_ratio", "max", 1.0, help="a share of the height, 0 to 1"),
-        Bound("max_pillarbox_ratio", "video_pillarbox_ratio", "max", 1.0, help="a share of the width, 0 to 1"),
+        Bound("max_letterbox_ratio", "video_letterbox_ratio", "max", MAX_FLOAT, help="a share of the height, 0 to 1"),
+        Bound("max_pillarbox_ratio", "video_pillarbox_ratio", "max", MAX_FLOAT, help="a share of the width, 0 to 1"),
     ),
     plan=plan,
     score=score,

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from dj_assets.frames import FramePlan, Look, Size, VideoInfo, Windows, single
-from dj_assets.operators._contract import MAX_FLOAT, Bound, Operator, Panel, Scores, Stat, View
+from dj_assets.operators._contract import MAX_FLOAT, Bound, Operator, Panel, Scores, Stat, View, median
 from dj_assets.operators._sampled import LONG_SIDE_PX, SampledParams, sampled
 
 AGAIN_PX = 1.0
@@ -129,11 +129,6 @@ def lines_of(squared_ratio: float, shorter: int) -> float:
     return LINES_PER_WIDTH * shorter / math.sqrt(max(width_px2, least_px2))
 
 
-def median(values: npt.NDArray[np.float64]) -> float:
-    """Median over frames: fades and cuts to black, which have no edges, do not blur a video."""
-    return float(np.median(values))
-
-
 def draw(views: Iterable[View], params: BlurParams) -> list[tuple[Panel, ...]]:
     """Each frame, and the grey picture that was looked at with the edges that were measured in green."""
     return [_drawn(view) for view in views]
@@ -161,11 +156,11 @@ OPERATOR = Operator(
     params=BlurParams,
     stats=(Stat("video_sharpness", unit="lines over the shorter side"),),
     bounds=(
-        Bound("min_sharpness", "video_sharpness", "min", 60.0, help="lines over the shorter side"),
+        Bound("min_sharpness", "video_sharpness", "min", 80.0, help="lines over the shorter side"),
         Bound("max_sharpness", "video_sharpness", "max", MAX_FLOAT, help="lines over the shorter side"),
     ),
     plan=plan,
     score=score,
-    reduce=median,
+    reduce=median,  # fades and cuts to black have no edges, and do not blur a video
     draw=draw,
 )

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from dj_assets.frames import FramePlan, VideoInfo, Windows, single
-from dj_assets.operators._contract import Bound, Operator, Panel, Scores, Stat, View
+from dj_assets.operators._contract import MAX_FLOAT, Bound, Operator, Panel, Scores, Stat, View
 from dj_assets.operators._sampled import SampledParams, sampled, small_grey
 
 BLUE, RED = (40, 90, 255), (255, 40, 40)
@@ -80,7 +80,7 @@ OPERATOR = Operator(
         Bound("max_dark_ratio", "video_dark_ratio", "max", 0.95, help="a share of the pixels, 0 to 1"),
         Bound("max_bright_ratio", "video_bright_ratio", "max", 0.95, help="a share of the pixels, 0 to 1"),
         Bound("min_brightness", "video_brightness", "min", 0.0, help="grey level, 0 (black) to 255 (white)"),
-        Bound("max_brightness", "video_brightness", "max", 255.0, help="grey level, 0 (black) to 255 (white)"),
+        Bound("max_brightness", "video_brightness", "max", MAX_FLOAT, help="grey level, 0 (black) to 255 (white)"),
     ),
     plan=plan,
     score=score,

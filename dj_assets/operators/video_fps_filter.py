@@ -53,7 +53,7 @@ OPERATOR = Operator(
             "max_uneven_ratio",
             "video_uneven_frames_ratio",
             "max",
-            1.0,
+            MAX_FLOAT,
             help="a share of the frames, 0 to 1; 0 keeps constant frame rates alone",
         ),
     ),

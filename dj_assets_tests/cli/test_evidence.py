@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dj_assets import measure as engine
 from dj_assets import workers
 from dj_assets.decide import decide
 from dj_assets.evidence import file_name
-from dj_assets.evidence.asked import find_asked
+from dj_assets.evidence.asked import find_asked, telling
 from dj_assets.plan import Plan, make_plan
 from dj_assets.recipe import load_recipe
 from dj_assets.samples import Sample, Video
@@ -124,6 +125,27 @@ def test_a_copy_under_another_name_is_known_by_its_bytes_though_no_recipe_lists_
     result = dj_assets("evidence", str(elsewhere / "копия.mp4"), "--recipe", "clips", "-o", "here")
     assert result.exit_code == 0, result.output
     assert len(drawn(project.folder / "here")) == 2
+
+
+def test_of_several_numbers_the_one_that_fails_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DJ_ASSETS_STORE", str(tmp_path / "store"))
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "clips.yaml").write_text(
+        "dataset_path: ds.jsonl\nexport_path: out/res.jsonl\nprocess:\n"
+        "  - video_exposure_filter:\n      max_bright_ratio: 0.5\n"
+    )
+    (tmp_path / "ds.jsonl").write_text('{"videos": ["white.mp4"]}\n')
+    videos.write_video(tmp_path / "white.mp4", [np.full((64, 96, 3), 255, dtype=np.uint8)] * 3)
+    _process(make_plan(load_recipe("recipes/clips.yaml")), Store(tmp_path / "store"), [tmp_path / "white.mp4"])
+    result = dj_assets("evidence", "white.mp4", "--recipe", "clips")
+    workers.close_pools()
+    assert result.exit_code == 0, result.output
+    assert "fails" in result.stdout and len(drawn(tmp_path / "out" / "res_evidence")) == 1
+    step = make_plan(load_recipe("recipes/clips.yaml")).steps[0]
+    [asked] = find_asked(Store(tmp_path / "store"), make_plan(load_recipe("recipes/clips.yaml")), "white.mp4")
+    assert telling(step, asked.facts[step.key]).stat == "video_bright_ratio"
+    assert telling(replace(step, ranges=()), asked.facts[step.key]).stat == "video_dark_ratio"
 
 
 def test_a_hash_and_a_sample_id_mean_the_video(project: Project) -> None:

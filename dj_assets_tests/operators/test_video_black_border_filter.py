@@ -74,7 +74,8 @@ def test_logos_and_subtitles_on_bars_leave_them_bars(tmp_path: Path) -> None:
     for index, frame in enumerate(frames):
         frame[10:28, 10:60] = 220  # a logo
         if index > 4:
-            cv2.putText(frame, "What did you say to her?", (60, 248), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255))
+            said = "I can hear them coming over the hill"  # over most of the width
+            cv2.putText(frame, said, (10, 246), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255))
     path = videos.write_video(tmp_path / "a.mp4", frames)
     assert measure(path, NAME).values[1] == pytest.approx(80 / 260, abs=0.01)
 
@@ -114,7 +115,7 @@ def test_a_title_on_black_is_no_picture_between_bars() -> None:
         ("all black", [0, 3, 0, 5], 4),
     ],
 )
-def test_the_depth_of_a_bar_is_where_most_columns_are_first_lit(case: str, rows: list[int], depth: int) -> None:
+def test_a_bar_ends_where_the_picture_begins_at_once(case: str, rows: list[int], depth: int) -> None:
     assert bar_depth(np.repeat(np.array(rows, dtype=np.uint8)[:, None], 6, axis=1), LEVEL) == depth, case
 
 
