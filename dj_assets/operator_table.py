@@ -108,7 +108,7 @@ def _differences(name: str) -> Iterator[str]:
         if option in defaults and not _is_same(operator, option, defaults[option], value):
             yield f"`{option}` is {_shown(defaults[option])} by default, upstream {_shown(value)}"
     for words, options in (
-        ("ours", [option for option in taken if option not in theirs]),
+        ("ours", [option for option in taken if option not in theirs and option not in SHARED]),
         ("without effect", [option for option in theirs if option in operator.ignored]),
         ("refused unless at upstream's default", [option for option in theirs if option in operator.refused]),
         ("not taken", [option for option in theirs if option not in operator.option_names]),

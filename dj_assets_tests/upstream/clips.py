@@ -24,13 +24,14 @@ ADAPTIVE_CUTS = (103, 264, 675, 698, 1060, 1091, 1123)
 """Where PySceneDetect's AdaptiveDetector cuts video3."""
 
 
-def flat(path: Path, name: str, *, num_frames: int | None = None, with_audio: bool = False) -> Path:
-    """A grey clip with the size of video1, 2 or 3, and its length unless stated."""
-    height, width = SIZES[name]
+def flat(
+    path: Path, name: str, *, num_frames: int | None = None, height: int | None = None, width: int | None = None
+) -> Path:
+    """A grey clip with the size and the length of video1, 2 or 3, unless stated."""
     count = NUM_FRAMES[name] if num_frames is None else num_frames
-    picture = np.full((height, width, 3), 60 * int(name[1]), dtype=np.uint8)
+    picture = np.full((height or SIZES[name][0], width or SIZES[name][1], 3), 60 * int(name[1]), dtype=np.uint8)
     options = {"preset": "ultrafast", "g": str(KEY_FRAME_EVERY), "sc_threshold": "0"}
-    return videos.write_video(path, [picture] * count, fps=FPS, options=options, with_audio=with_audio)
+    return videos.write_video(path, [picture] * count, fps=FPS, options=options)
 
 
 def slow(path: Path) -> Path:

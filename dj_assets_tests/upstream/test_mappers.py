@@ -35,13 +35,13 @@ def short(_folder: Path) -> dict[str, Path]:
 
 @pytest.fixture
 def films(media: Path, third: Path) -> dict[str, Path]:
-    """The tutorial's clips, and a flat one of video3's length with as many key frames."""
+    """The tutorial's clips, and a small flat one of video3's length with as many key frames."""
     return {"v1": media / "video1.mp4", "v2": media / "video2.mp4", "v3": third}
 
 
 @pytest.fixture(scope="module")
 def third(_folder: Path) -> Path:
-    return clips.flat(_folder / "clips" / "v3.mp4", "v3")
+    return clips.flat(_folder / "clips" / "v3.mp4", "v3", height=64, width=36)
 
 
 @pytest.fixture(scope="module")
