@@ -17,7 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from dj_assets.recipe import Landing, Recipe
-from dj_assets.samples import Source, find_sources, folder_drops, key_prefixes, shard_digests, shard_key
+from dj_assets.samples import (
+    PRODUCED_FOLDER,
+    Source,
+    find_sources,
+    folder_drops,
+    key_prefixes,
+    shard_digests,
+    shard_key,
+)
 
 FORMAT = 1
 
@@ -111,7 +119,8 @@ def _arrival(source: Source, marker: str) -> Arrival | None:
 def _folder_arrival(folder: Path, sources: Sequence[Source], marker: str) -> Arrival:
     digest, changed_ns, num_files = hashlib.blake2b(digest_size=12), 0, 0
     for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        # What a mapper writes beside a drop's videos is no change of the drop.
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != PRODUCED_FOLDER)
         for name in sorted(names):
             if name.startswith(".") or (name == marker and Path(parent) == folder):
                 continue

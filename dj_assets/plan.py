@@ -516,6 +516,10 @@ def _make_mapper_step(
     frames_field = reader.text(mapper.frames_option, "video_frames") if mapper.frames_option else ""
     folder = reader.folder()
     notes.extend(reader.notes())
+    if recipe.open_tracer and (not recipe.op_list_to_trace or mapper.name in recipe.op_list_to_trace):
+        notes.append(
+            f"open_tracer: {mapper.name} has no trace; dj-assets why tells of each product what it was made of"
+        )
     reader.finish()
     params = params.on(device)
     repeats = sum(step.mapper.name == mapper.name for step in earlier)

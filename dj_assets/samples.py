@@ -265,7 +265,7 @@ def folder_drops(dataset_path: Path, *, suffixes: Sequence[str] = ()) -> list[tu
     if not dataset_path.is_dir():
         raise _no_dataset(dataset_path, "is not a folder of folders" if dataset_path.exists() else "does not exist")
     try:
-        folders = sorted(path for path in dataset_path.iterdir() if path.is_dir() and not path.name.startswith("."))
+        folders = sorted(path for path in dataset_path.iterdir() if path.is_dir() and _is_shown(path.name))
     except OSError as error:
         raise unreadable(dataset_path, error.strerror or str(error)) from None
     return [(folder, _sources_in(folder, suffixes)) for folder in folders]
@@ -452,10 +452,15 @@ def _files_below(folder: Path) -> list[str]:
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != PRODUCED_FOLDER)
+        folders[:] = sorted(name for name in folders if _is_shown(name))
         relative = Path(parent).relative_to(folder)
         found.extend(str(relative / name) for name in files if not name.startswith("."))
     return sorted(found)
+
+
+def _is_shown(name: str) -> bool:
+    """Whether a folder is part of the dataset that it lies in."""
+    return not name.startswith(".") and name != PRODUCED_FOLDER
 
 
 def _videos_below(folder: Path, suffixes: Sequence[str]) -> list[str]:

@@ -302,3 +302,16 @@ def test_nothing_is_opened_of_what_is_known(folder: Path, monkeypatch: pytest.Mo
     first = tick(recipe(folder))
     monkeypatch.setattr(landing, "shard_digests", lambda *_, **__: pytest.fail("opened"))
     assert tick(recipe(folder), first.known).runs == ()
+
+
+def test_what_a_mapper_writes_beside_the_videos_of_a_drop_is_no_news(folder: Path) -> None:
+    """Else each run would make its drop a new one, and the sensor would run it for ever."""
+    for path in ("monday/a.mp4", "monday/nested/b.mp4"):
+        put(folder / path, "video")
+    first = tick(recipe(folder, drops="folders"))
+    assert len(first.runs) == 1
+    put(folder / "monday" / "__dj__produced_data__" / "cut" / "a_1.mp4", "clip")
+    put(folder / "monday" / "nested" / "__dj__produced_data__" / "cut" / "b_1.mp4", "clip")
+    put(folder / "__dj__produced_data__" / "cut" / "x.mp4", "clip")
+    again = tick(recipe(folder, drops="folders"), first.known)
+    assert (again.runs, list(again.known)) == ((), ["monday"])

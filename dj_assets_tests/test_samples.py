@@ -453,3 +453,14 @@ def test_typed_records_are_plain_json_in_exports() -> None:
 
 def test_exports_are_utf8_and_not_escaped() -> None:
     assert to_json({"text": "Привет/🎬"}) == '{"text": "Привет/🎬"}'
+
+
+def test_products_are_no_samples_of_the_folder_that_they_lie_in(tmp_path: Path) -> None:
+    for name in ("a.mp4", "deep/b.mp4", "__dj__produced_data__/cut/a_1.mp4", "deep/__dj__produced_data__/cut/b_1.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    [drop] = find_drops(tmp_path)
+    assert drop.num_samples == 2
+    [shard] = cut_shards([drop], 10)
+    names = [sample.videos[0].given for sample in read_shard(shard, video_keys=["videos"])]
+    assert names == ["a.mp4", "deep/b.mp4"]

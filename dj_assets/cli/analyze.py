@@ -70,10 +70,11 @@ def command(configs: tuple[str, ...], tokens: tuple[str, ...], folder: Path | No
         if not only_stored:
             report = _measure(plan, out, err)
             print_failures(err, report)
-        found = [(stage, *_analyse(stage, folder)) for stage in plan.stages]
-    codes = []
+        wanted = [stage for stage in plan.stages if stage.steps or len(plan.stages) == 1]
+        found = [(stage, *_analyse(stage, folder)) for stage in wanted]
+    codes = [OK]
     for stage, analysis, written in found:
-        if len(found) > 1:
+        if len(plan.stages) > 1:
             made_by = f", made by {stage.made_by.key}" if stage.made_by else ""
             print_lines(out, [f"{stage.recipe.name}{made_by}", ""])
         _print(out, analysis, written)

@@ -36,8 +36,7 @@ _OPTIONS = {
     # interlaced pictures
     "bwdif": "mode parity deint",
     "yadif": "mode parity deint",
-    "w3fdif": "filter mode parity deint",
-    "estdif": "mode parity deint rslope redge ecost mcost dcost interp",
+    "w3fdif": "mode parity deint",
     # colour
     "hue": "h s H b",
     "huesaturation": "hue saturation intensity colors strength rw gw bw lightness",
@@ -88,7 +87,7 @@ _OPTIONS = {
     "median": "radius planes radiusV percentile",
     "removegrain": "m0 m1 m2 m3",
     "deband": "1thr 2thr 3thr 4thr range r direction d blur b coupling c",
-    "deblock": "filter block alpha beta gamma delta planes",
+    "deblock": "block alpha beta gamma delta planes",
     "deflicker": "size s mode m bypass",
     "gradfun": "strength radius",
     "noise": (

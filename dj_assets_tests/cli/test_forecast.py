@@ -10,14 +10,16 @@ from typing import Any
 
 import pytest
 
-from dj_assets.cli.forecast import Forecast, Forecaster, PassForecast, StepForecast
+from dj_assets.cli.forecast import Forecast, Forecaster, PassForecast, StepForecast, add_shard, forecast_stages
 from dj_assets.measure import info_of
 from dj_assets.operators._contract import Compute, Operator, Scores
 from dj_assets.plan import Pass, Plan, StatRange, Step
 from dj_assets.samples import Sample
 from dj_assets.store import probes
+from dj_assets.store.products import Kept, ProductFile, ProductKey, fact_of
 from dj_assets.store.rows import Fact, Provenance
 from dj_assets.store.store import Store
+from dj_assets_tests.mappers import Cutter, a_mapper_step
 from dj_assets_tests.plans import a_plan, a_sample, a_step
 
 SHORT = a_step("video_duration_filter", StatRange("video_duration", 1.0, 9.0))
@@ -206,3 +208,46 @@ def make_videos(count: int, *, seed: int, heights: tuple[int, int]) -> dict[str,
         probe = {**dict.fromkeys(probes.COLUMNS), "width": width, "height": height, "duration_seconds": seconds}
         made[f"{seed}-{number}"] = (int(work * 1e5 * luck.uniform(0.3, 3)), probe, 0.1 * work * luck.uniform(0.7, 1.3))
     return made
+
+
+# --- stages
+
+
+def test_a_forecast_follows_products_that_are_there_and_says_what_it_cannot_know(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three samples pass the filter as far as is known: one has its products, one has none, of one it is not known."""
+    step = a_mapper_step(clip_per_sample=True)
+    first = a_plan(SHORT, dataset_path=tmp_path / "ds.jsonl")
+    plan = replace(a_plan(MOTION), before=replace(first, recipe=replace(first.recipe, name="r__1")), made_by=step)
+    store = Store(tmp_path / "store")
+    kept = samples(**{"a.mp4": "a" * 32, "b.mp4": "b" * 32, "c.mp4": "c" * 32, "d.mp4": "d" * 32})
+    numbers = {"a": 5.0, "b": 5.0, "d": 0.5}
+    facts = [
+        Fact(name * 32, SHORT.operator.name, SHORT.measure_id, "video_duration", value)
+        for name, value in numbers.items()
+    ]
+    cutter = Cutter(monkeypatch)
+    made = [ProductFile(str(tmp_path / f"a_{number}.mp4"), content_hash=f"{number}" * 32) for number in range(2)]
+    for number, product in enumerate(made):
+        Path(product.path).write_text("x")
+        about = Path(product.path).stat()
+        made[number] = replace(product, num_bytes=about.st_size, modified_ns=about.st_mtime_ns)
+    about_a = {"mapper": step.mapper.name, "measure_id": step.measure_id, "device": "cpu", "measured_at": "2026"}
+    facts.append(fact_of(ProductKey("a" * 32), Kept(tuple(made)), cost_seconds=3.0, **about_a))
+    facts.append(Fact("0" * 32, MOTION.operator.name, MOTION.measure_id, "video_motion_score", 9.0))
+    store.append_facts(facts, PROVENANCE)
+
+    stages = forecast_stages(plan, store)
+    add_shard(stages, kept, store)
+    made_by = stages[1].made
+    assert made_by is not None
+    assert {key.content_hash[0] for key in made_by.reuse} == {"a"}
+    assert {key.content_hash[0] for key in made_by.make} == {"b"}
+    assert {key.content_hash[0] for key in made_by.maybe} == {"c"}
+    assert made_by.waiting == 2
+    assert made_by.worker_seconds == 6.0
+    assert stages[1].forecast.samples == 2
+    [motion] = stages[1].forecast.passes[0].steps
+    assert (set(motion.reuse), set(motion.measure)) == ({"0" * 32}, {"1" * 32})
+    assert cutter.calls == []

@@ -29,8 +29,8 @@ def asked(query: str) -> list[dict]:
 # --- the page -------------------------------------------------------------------------------------------------------
 
 
-def test_the_page_has_ten_questions() -> None:
-    assert len(QUESTIONS) == 10
+def test_the_page_has_eleven_questions() -> None:
+    assert len(QUESTIONS) == 11
 
 
 ANSWERS = {
@@ -43,6 +43,7 @@ ANSWERS = {
     "What did measuring cost": ("seconds", [0.75]),
     "With which versions": ("videos", [3]),
     "What is in an export": ("samples", [1]),
+    "From which part of which video": ("sample_id", []),
     "What was written last": ("kind", ["samples", "stats", "verdicts"]),
 }
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from dj_assets.store.store import Store
 from dj_assets_tests.cli.project_store import MEASURE, dj_assets
+from dj_assets_tests.store.made import write_stages
 from dj_assets_tests.store.nouns import content_hash
 
 
@@ -76,3 +78,22 @@ def test_what_cannot_be_right_exits_with_2(filled: Store, arguments: tuple[str, 
     assert answer in result.stderr
     assert "\n  allowed: " in result.stderr
     assert "\n  try: " in result.stderr
+
+
+def test_why_walks_a_product_back_hop_by_hop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = write_stages(tmp_path / "store")
+    monkeypatch.setenv("DJ_ASSETS_STORE", str(store.root))
+    result = dj_assets("why", "ds.jsonl:3#2#1")
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    first = lines.index("ds.jsonl:3#2#1 (recipe r) was made of ds.jsonl:3#2 (r__2) by video_extract_frames_mapper 2")
+    assert lines[first + 1] == "  /v/b/frame_0.jpg: at 1.5 s of /v/b.mp4"
+    scene = "ds.jsonl:3#2 (recipe r__2) was made of ds.jsonl:3 (r__1) by video_split_by_scene_mapper 1: threshold=27.0"
+    assert lines[first + 2] == scene
+    assert lines[first + 3] == "  /v/b.mp4: 6 s to 9.9 s of /v/film.mp4"
+    for stage in ("r", "r__2", "r__1"):
+        assert any(f"in recipe {stage}, shard ds-00000: kept" in line for line in lines)
+    became = dj_assets("why", "ds.jsonl:3").stdout
+    assert ["ds.jsonl:3#1", "r__2", "video_split_by_scene_mapper", "1", "dropped"] in rows(became)
+    story = json.loads(dj_assets("why", "ds.jsonl:3#2", "--json").stdout)
+    assert story["origins"][0]["params"] == {"threshold": 27.0}
