@@ -46,6 +46,7 @@ MEANINGS: Mapping[str, str] = {
     "crashed": "the worker process died; asked again by the next run",
     "refused": "not opened: outside the roots, a URL, a playlist, no regular file",
     "malformed": "the manifest line is no sample",
+    "no_value": "the record lacks the field, or has it in another type than the step needs",
     "skipped": "not measured on purpose: an earlier pass drops the sample (short_circuit)",
     "not_measured": "nobody has asked yet, so nothing is known",
 }

@@ -7,6 +7,7 @@ The same three answers as in `decide`, as codes whose order does the logic:
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +18,7 @@ import numpy.typing as npt
 
 from dj_assets.errors import STATUSES
 from dj_assets.plan import Plan, StatRange, Step
-from dj_assets.samples import Sample
+from dj_assets.samples import Sample, Texts, Video
 from dj_assets.store import bulk
 from dj_assets.store.schemas import SAMPLES, sample_of, sample_record
 from dj_assets.store.store import Store
@@ -226,7 +227,7 @@ def columns(plan: Plan, store: Store, samples: pa.Table, *, beside: Columns | No
     for step in plan.steps:
         same = known.get((step.measure_id, step.video_key))
         steps[step.key] = (
-            _step_columns(step, store, samples.num_rows, videos, video_samples)
+            _step_columns(step, plan.recipe.name, store, samples, videos, video_samples)
             if same is None
             else StepColumns(step, same.num_samples, same.samples, same.rows, same.values, same.statuses)
         )
@@ -235,18 +236,28 @@ def columns(plan: Plan, store: Store, samples: pa.Table, *, beside: Columns | No
 
 
 def _step_columns(
-    step: Step, store: Store, num_samples: int, videos: pa.StructArray, video_samples: npt.NDArray[np.int64]
+    step: Step,
+    recipe: str,
+    store: Store,
+    samples: pa.Table,
+    videos: pa.StructArray,
+    video_samples: npt.NDArray[np.int64],
 ) -> StepColumns:
     import pyarrow.compute as pc
 
+    num_samples = samples.num_rows
+
     rows = np.flatnonzero(np.asarray(pc.equal(videos.field("field"), step.video_key), dtype=bool))
     wanted = videos if len(rows) == len(videos) else videos.take(rows)
-    unopened = _status_codes(wanted.field("status"))
+    contents, unopened = wanted.field("content_hash"), _status_codes(wanted.field("status"))
+    if step.texts is not None:
+        texts = _texts(store, recipe, step.texts.text_key)
+        contents, unopened = _with_texts(step.texts, texts, samples, wanted, video_samples[rows])
     found = bulk.numbers(store.root, step.operator.name, step.measure_id)
     values, statuses = [], []
     for stat in step.operator.stats:
         of_stat = found.filter(pc.equal(found.column("stat"), stat.name))
-        places = pc.index_in(wanted.field("content_hash"), value_set=of_stat.column("content_hash"))
+        places = pc.index_in(contents, value_set=of_stat.column("content_hash"))
         is_known = np.asarray(places.is_valid())
         at = np.asarray(places.fill_null(0), dtype=np.int64)
         code = np.full(len(rows), NOT_MEASURED, dtype=np.uint8)
@@ -260,6 +271,43 @@ def _step_columns(
         values.append(np.where(code == OK, value, np.nan))
         statuses.append(code)
     return StepColumns(step, num_samples, video_samples[rows], rows, np.stack(values), np.stack(statuses))
+
+
+def _texts(store: Store, recipe: str, text_key: str) -> dict[str, Any]:
+    """Sample id → text, of every stored sample of a recipe."""
+    found = bulk.record_field(store.root, recipe, text_key)
+    pairs = zip(found.column("sample_id").to_pylist(), found.column("field").to_pylist(), strict=True)
+    return {sample_id: json.loads(text) for sample_id, text in pairs if text is not None}
+
+
+def _with_texts(
+    rule: Texts,
+    texts: Mapping[str, Any],
+    samples: pa.Table,
+    videos: pa.StructArray,
+    video_samples: npt.NDArray[np.int64],
+) -> tuple[pa.Array, Codes]:
+    """(what facts of each video are kept under, its status) for a step that reads text. texts: by sample id; without
+    its text a video is `no_value`."""
+    import pyarrow as pa
+
+    listed = videos.to_pylist()
+    found: list[Video] = []
+    for start, end in zip(*_runs(video_samples), strict=True):
+        sample_id = samples.column("sample_id")[int(video_samples[start])].as_py()
+        some = [
+            Video(one["field"], one["position"], one["given"], one["path"], one["content_hash"], status=one["status"])
+            for one in listed[start:end]
+        ]
+        found += rule.give_to(some, {rule.text_key: texts.get(sample_id)})
+    statuses = pa.array([video.status for video in found], pa.string())
+    return pa.array([video.content_hash for video in found], pa.string()), _status_codes(statuses)
+
+
+def _runs(numbers: npt.NDArray[np.int64]) -> tuple[list[int], list[int]]:
+    """Where each run of equal numbers begins and ends."""
+    starts = np.flatnonzero(np.diff(numbers, prepend=-1))
+    return starts.tolist(), [*starts[1:].tolist(), *([len(numbers)] if len(numbers) else [])]
 
 
 def _status_codes(names: Any) -> Codes:

@@ -19,6 +19,7 @@ Status = Literal[
     "crashed",
     "refused",
     "malformed",
+    "no_value",
     "skipped",
 ]
 """`ok`: measured. The others say why not:
@@ -32,6 +33,7 @@ timed_out        the worker's wall clock ran out
 crashed          the worker process died
 refused          not opened: outside the roots, a URL, a playlist, not a regular file
 malformed        the manifest line is not a sample
+no_value         the record holds nothing that the operator could judge: no such field, or one of another type
 skipped          not measured because an earlier step had dropped the sample (`short_circuit`)
 """
 
@@ -141,7 +143,7 @@ class RecipeErrors(RecipeError):
 
 
 class MediaError(DjAssetsError):
-    """A video that cannot be measured. `status` is what its rows will say."""
+    """A video, or a record, that cannot be measured. `status` is what its rows will say."""
 
     status: ClassVar[Status] = "unreadable"
 
@@ -198,6 +200,12 @@ class Malformed(MediaError):
     """A manifest line that is not a sample."""
 
     status = "malformed"
+
+
+class NoValue(MediaError):
+    """A record without a value that the operator could judge."""
+
+    status = "no_value"
 
 
 class StoreError(DjAssetsError):

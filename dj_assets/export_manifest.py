@@ -26,7 +26,7 @@ from pydantic import ConfigDict
 
 from dj_assets.errors import Status, StoreError
 from dj_assets.operators._contract import Operator, Params, Stat
-from dj_assets.plan import Plan, StatRange, Step
+from dj_assets.plan import Plan, StatRange, Step, texts_of
 from dj_assets.recipe import Recipe, Settings, StepSource
 from dj_assets.samples import Sample, Video, dumps_record
 from dj_assets.store.files import write_atomically
@@ -177,6 +177,7 @@ def recipe_record(recipe: Recipe) -> dict[str, Any]:
         "text_keys": recipe.text_key,
         "video_key": recipe.video_key,
         "video_special_token": recipe.video_special_token,
+        "eoc_special_token": recipe.eoc_special_token,
         "export_path": str(recipe.export_path),
         "export_type": recipe.export_type,
         "export_shard_size": recipe.export_shard_size,
@@ -214,6 +215,7 @@ def step_record(step: Step) -> dict[str, Any]:
         "measure_id": step.measure_id,
         "video_key": step.video_key,
         "any_or_all": step.any_or_all,
+        **({} if step.texts is None else {"reads_text": True}),
         "keeps": step.bounds_text,
         "stats": [
             {"name": stat.name, "export_name": name, "unit": stat.unit, "is_integer": stat.is_integer}
@@ -263,10 +265,9 @@ def in_order(step: Step, samples: Sequence[Sample], rows: Iterable[Row]) -> list
 def places(step: Step, samples: Sequence[Sample]) -> Iterator[tuple[tuple[str, str, int, str], Video]]:
     """((sample id, field, position, stat), video) of each row that a step's table must have, in order."""
     for sample in samples:
-        for video in sample.videos:
-            if video.field == step.video_key:
-                for stat in step.operator.stats:
-                    yield (sample.sample_id, video.field, video.position, stat.name), video
+        for video in step.videos(sample):
+            for stat in step.operator.stats:
+                yield (sample.sample_id, video.field, video.position, stat.name), video
 
 
 def _gaps(facts: Sequence[tuple[Video, Fact]]) -> tuple[Gap, ...]:
@@ -345,7 +346,7 @@ def remembered_plan(manifest: ExportManifest, *, file: str) -> Plan:
     """
     try:
         recipe = _remembered_recipe(manifest.recipe, file)
-        return Plan(recipe, tuple(_remembered_step(step) for step in manifest.steps), passes=())
+        return Plan(recipe, tuple(_remembered_step(step, recipe) for step in manifest.steps), passes=())
     except (KeyError, TypeError, ValueError) as error:
         raise _no_manifest(Path(file), f"{type(error).__name__}: {error}") from error
 
@@ -365,6 +366,7 @@ def _remembered_recipe(record: Mapping[str, Any], file: str) -> Recipe:
         text_key=content["text_keys"],
         video_key=content["video_key"],
         video_special_token=content["video_special_token"],
+        eoc_special_token=content.get("eoc_special_token", "<|__dj__eoc|>"),
         suffixes=tuple(content["suffixes"]),
         project_name=content["project_name"],
         # An export from before there were traces has none.
@@ -375,7 +377,7 @@ def _remembered_recipe(record: Mapping[str, Any], file: str) -> Recipe:
     )
 
 
-def _remembered_step(record: Mapping[str, Any]) -> Step:
+def _remembered_step(record: Mapping[str, Any], recipe: Recipe) -> Step:
     stats = tuple(Stat(stat["name"], unit=stat["unit"], is_integer=stat["is_integer"]) for stat in record["stats"])
     return Step(
         number=record["number"],
@@ -397,6 +399,7 @@ def _remembered_step(record: Mapping[str, Any]) -> Step:
         device=record["device"],
         measure_id=record["measure_id"],
         stat_names=tuple(stat["export_name"] for stat in record["stats"]),
+        texts=texts_of(recipe) if record.get("reads_text") else None,
     )
 
 

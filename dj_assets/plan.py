@@ -19,7 +19,7 @@ from dj_assets import operators
 from dj_assets.errors import BadOption, DjAssetsError, RecipeError, RecipeErrors, UnknownOperator
 from dj_assets.operators._contract import MAX_INT, Bound, Compute, Device, Operator, Params, Stat
 from dj_assets.recipe import Recipe, StepSource
-from dj_assets.samples import dataset_root
+from dj_assets.samples import Sample, Texts, Video, dataset_root
 
 PASS_ORDER: tuple[Compute, ...] = ("header", "cpu", "gpu")
 
@@ -140,6 +140,7 @@ class Step:
 
     key: asset and table name: the operator's name, with `_2`, `_3` … where a recipe lists it again.
     stat_names: export name of each stat (with the same suffix where two steps would share it).
+    texts: how the sample's text is given to its videos; None where the operator reads none.
     """
 
     number: int
@@ -152,6 +153,12 @@ class Step:
     device: Device
     measure_id: str
     stat_names: tuple[str, ...]
+    texts: Texts | None = None
+
+    def videos(self, sample: Sample) -> tuple[Video, ...]:
+        """The videos that its rows of a sample are about, in order; each with its text where the operator reads it."""
+        found = tuple(video for video in sample.videos if video.field == self.video_key)
+        return found if self.texts is None else self.texts.give_to(found, sample.record)
 
     @property
     def compute(self) -> Compute:
@@ -307,7 +314,13 @@ def _make_step(recipe: Recipe, source: StepSource, earlier: Sequence[Step], note
         device=device,
         measure_id=operator.measure_id(params, device),
         stat_names=tuple(names),
+        texts=texts_of(recipe) if operator.reads_text else None,
     )
+
+
+def texts_of(recipe: Recipe) -> Texts:
+    """How a recipe's samples give their text to their videos."""
+    return Texts(recipe.text_key, recipe.video_special_token, recipe.eoc_special_token)
 
 
 class _OptionReader:

@@ -154,7 +154,7 @@ class Forecaster:
         for one in self.forecast.passes:
             in_play, settled = self._in_play(one.pass_, samples, tables)
             for forecast in one.steps:
-                listed = [(sample, video) for sample in samples for video in _videos(forecast.step, sample)]
+                listed = [(sample, video) for sample in samples for video in forecast.step.videos(sample)]
                 forecast.cannot_open.update(video.status for _, video in listed if video.status != "ok")
                 known = self._known(forecast.step, listed)
                 hashes = {video.content_hash for _, video in listed if video.content_hash}
@@ -226,10 +226,6 @@ class Forecaster:
         earlier = [step for one in self._plan.passes[: self._plan.passes.index(pass_)] for step in one.steps]
         pending = {row.sample_id for step in earlier for row in tables[step.key] if row.fact.status == "skipped"}
         return still_in(earlier, samples, tables), every - pending
-
-
-def _videos(step: Step, sample: Sample) -> list[Video]:
-    return [video for video in sample.videos if video.field == step.video_key]
 
 
 def _rows(step: Step, sample: Sample, video: Video, known: Mapping[str, tuple[Fact, ...]]) -> Iterator[Row]:

@@ -70,13 +70,12 @@ def check_rows(asset: dg.AssetKey, step: Step, samples: Sequence[Sample], rows: 
 
 
 def measured_other_videos(step: Step, samples: Sequence[Sample], rows: Sequence[Row]) -> bool:
-    """Whether a table was made from other videos than the samples name now: other places or other bytes."""
+    """Whether a table was made from other videos than the samples name now: other places, bytes or texts."""
     measured = {(row.sample_id, row.field, row.position): row.fact.content_hash for row in rows}
     return measured != {
         (sample.sample_id, video.field, video.position): video.content_hash
         for sample in samples
-        for video in sample.videos
-        if video.field == step.video_key
+        for video in step.videos(sample)
     }
 
 

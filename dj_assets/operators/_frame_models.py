@@ -149,6 +149,7 @@ def import_transformers(device: Device) -> Any:
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()  # what weights lack is told by `module_from`
     return transformers
 
 

@@ -193,6 +193,7 @@ class Recipe:
     text_key: str = "text"
     video_key: str = "videos"
     video_special_token: str = "<__dj__video>"
+    eoc_special_token: str = "<|__dj__eoc|>"
     suffixes: tuple[str, ...] = ()
     open_tracer: bool = False
     op_list_to_trace: tuple[str, ...] = ()
@@ -286,6 +287,7 @@ def _resolve(draft: Draft, name: str) -> Recipe:
         "text_key": values["text_keys"][0],
         "video_key": values["video_key"],
         "video_special_token": values["video_special_token"],
+        "eoc_special_token": values["eoc_special_token"],
         "export_path": export_path,
         "export_type": export_type,
         "export_shard_size": values["export_shard_size"],

@@ -206,6 +206,7 @@ _TABLE: tuple[Iterable[Key], ...] = (
         ("text_keys", WORDS, ["text"]),
         ("video_key", WORD, "videos"),
         ("video_special_token", WORD, "<__dj__video>"),
+        ("eoc_special_token", WORD, "<|__dj__eoc|>"),
         ("suffixes", TEXT_OR_TEXTS, []),
         ("process", STEPS, []),
         ("open_tracer", FLAG, False),
@@ -251,7 +252,6 @@ _TABLE: tuple[Iterable[Key], ...] = (
         ("image_special_token", TEXT, "<__dj__image>"),
         ("audio_key", TEXT, "audios"),
         ("audio_special_token", TEXT, "<__dj__audio>"),
-        ("eoc_special_token", TEXT, "<|__dj__eoc|>"),
     ),
     _without_effect(
         "a video that cannot be measured is always a row with its reason, never a lost sample",
