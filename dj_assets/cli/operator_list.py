@@ -36,7 +36,8 @@ def print_operators(out: Console) -> None:
     rows = [(operator.name, operator.compute, operator.summary) for operator in known]
     print_table(out, ("operator", "pass", "keeps or drops videos by"), rows)
     for operator in known:
-        options = [*_param_rows(operator), *(_bound_row(operator, bound) for bound in operator.bounds)]
+        bounds = operator.bounds if operator.kind == "filter" else ()
+        options = [*_param_rows(operator), *(_bound_row(operator, bound) for bound in bounds)]
         print_table(out, (operator.name, "default", "moves", "meaning"), options)
     every = ", ".join([*VERDICT_OPTIONS, "video_key", "accelerator"])
     print_lines(out, [f"Every filter takes these as well: {every}."])

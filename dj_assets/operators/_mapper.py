@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dj_assets.frames import FramePlan, Size, VideoInfo, Windows
-from dj_assets.operators._contract import Compute, Device, Params, no_model
+from dj_assets.operators._contract import Compute, Device, Params, Requirement, no_model, nothing
 
 Rgb = npt.NDArray[np.uint8]
 
@@ -83,6 +83,8 @@ class Mapper:
     frames_option: for `frames`, the option that names the manifest field of the pictures.
     keeps_original: the option by which the sample itself stays, before the new one; empty: it never does.
     reads_text: whether products hang on the sample's text.
+    reads_text_if(params): whether they do under these params, where that hangs on an option; see `wants_text`.
+    requires(params, device): what `load` needs and may not find, as an `Operator` has it.
     """
 
     name: str
@@ -96,8 +98,14 @@ class Mapper:
     frames_option: str = ""
     keeps_original: str = ""
     reads_text: bool = False
+    reads_text_if: Callable[[Any], bool] | None = None
+    requires: Callable[[Any, Device], Sequence[Requirement]] = nothing
     device_moves_result: bool = False
     ignored: Mapping[str, str] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
 
     kind: ClassVar[str] = "mapper"
+
+    def wants_text(self, params: Any) -> bool:
+        """Whether products of a video hang on the sample's text under these params."""
+        return self.reads_text and (self.reads_text_if is None or self.reads_text_if(params))

@@ -19,7 +19,7 @@ from dj_assets.video_run import measure_task
 from dj_assets_tests import videos
 from dj_assets_tests.operators.tasks import measure, spec, task
 
-NAMES = operators.names()
+NAMES = [name for name in operators.names() if operators.get(name).kind == "filter"]
 ON_FRAMES = [name for name in NAMES if operators.get(name).plan is not None]
 LIGHT = [name for name in NAMES if operators.get(name).compute != "gpu"]
 
