@@ -53,7 +53,8 @@ def _param_rows(operator: Operator) -> Iterator[tuple[str, ...]]:
     for name, info in operator.params.model_fields.items():
         default = info.get_default(call_default_factory=True)
         shown = "required" if info.is_required() else json.dumps(default, ensure_ascii=False, default=str)
-        yield name, shown, "the number", info.description or ""
+        moves = "nothing" if name in operator.params.whereabouts else "the number"
+        yield name, shown, moves, info.description or ""
 
 
 def _bound_row(operator: Operator, bound: Bound) -> tuple[str, ...]:
