@@ -175,7 +175,7 @@ def columns_of_shards(plan: Plan, store: Store, shards: Collection[str] | None =
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    samples = bulk.samples(store.root, plan.recipe.name, with_records=bool(plan.on_records))
+    samples = bulk.samples(store.root, plan.recipe.name, with_records=plan.reads_records)
     if shards is not None:
         samples = samples.filter(pc.is_in(samples.column("shard"), value_set=pa.array(sorted(shards), pa.string())))
     return columns(plan, store, samples)

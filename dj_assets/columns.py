@@ -21,7 +21,7 @@ import numpy.typing as npt
 from dj_assets.errors import STATUSES
 from dj_assets.plan import Plan, StatRange, Step
 from dj_assets.records import Judged, OperatorFault, judged_samples
-from dj_assets.samples import Sample, SampleItself
+from dj_assets.samples import Sample, SampleItself, Texts, Video, loads_record
 from dj_assets.store import bulk
 from dj_assets.store.schemas import SAMPLES, sample_of, sample_record
 from dj_assets.store.store import Store
@@ -205,12 +205,12 @@ class Columns:
 
 def stored_columns(plan: Plan, store: Store) -> Columns:
     """Columns over every sample of the recipe that was materialized. Of no samples where none was."""
-    return columns(plan, store, bulk.samples(store.root, plan.recipe.name, with_records=bool(plan.on_records)))
+    return columns(plan, store, bulk.samples(store.root, plan.recipe.name, with_records=plan.reads_records))
 
 
 def columns_of(plan: Plan, store: Store, shards: Mapping[str, Sequence[Sample]]) -> Columns:
     """Columns over these samples, by shard, wherever they come from; their videos identified (`measure.identify`)."""
-    return columns(plan, store, sample_table(shards, recipe=plan.recipe.name, with_records=bool(plan.on_records)))
+    return columns(plan, store, sample_table(shards, recipe=plan.recipe.name, with_records=plan.reads_records))
 
 
 def sample_table(shards: Mapping[str, Sequence[Sample]], *, recipe: str, with_records: bool = False) -> pa.Table:
@@ -235,21 +235,24 @@ def columns(plan: Plan, store: Store, samples: pa.Table, *, beside: Columns | No
     videos = pc.list_flatten(lists)
     video_samples = np.asarray(pc.list_parent_indices(lists), dtype=np.int64)
     steps: dict[str, StepColumns] = {}
-    known: dict[tuple[str, str], StepColumns] = {}
+    known: dict[tuple[Any, ...], StepColumns] = {}
     if beside is not None:
-        known = {(one.step.measure_id, one.step.video_key): one for one in beside.steps.values()}
+        known = {_question(one.step): one for one in beside.steps.values()}
     on_records = plan.on_records
-    if any((step.measure_id, step.video_key) not in known for step in on_records):
-        known |= {(one.step.measure_id, one.step.video_key): one for one in _record_columns(on_records, samples)}
+    if any(_question(step) not in known for step in on_records):
+        known |= {_question(one.step): one for one in _record_columns(on_records, samples)}
     for step in plan.measured_steps:
-        same = known.get((step.measure_id, step.video_key))
+        same = known.get(_question(step))
         steps[step.key] = (
-            _step_columns(step, store, samples.num_rows, videos, video_samples)
-            if same is None
-            else replace(same, step=step)
+            _step_columns(step, store, samples, videos, video_samples) if same is None else replace(same, step=step)
         )
-        known.setdefault((step.measure_id, step.video_key), steps[step.key])
+        known.setdefault(_question(step), steps[step.key])
     return Columns(plan, samples, videos, video_samples, steps)
+
+
+def _question(step: Step) -> tuple[Any, ...]:
+    """What a step's numbers follow from; two steps of one question have the same."""
+    return step.measure_id, step.video_key, step.texts
 
 
 RECORDS_AT_ONCE = 10_000
@@ -289,18 +292,20 @@ def _judged_records(steps: Sequence[Step], samples: pa.Table) -> Iterator[tuple[
 
 
 def _step_columns(
-    step: Step, store: Store, num_samples: int, videos: pa.StructArray, video_samples: npt.NDArray[np.int64]
+    step: Step, store: Store, samples: pa.Table, videos: pa.StructArray, video_samples: npt.NDArray[np.int64]
 ) -> StepColumns:
     import pyarrow.compute as pc
 
     rows = np.flatnonzero(np.asarray(pc.equal(videos.field("field"), step.video_key), dtype=bool))
     wanted = videos if len(rows) == len(videos) else videos.take(rows)
-    unopened = _status_codes(wanted.field("status"))
+    contents, unopened = wanted.field("content_hash"), _status_codes(wanted.field("status"))
+    if step.texts is not None:
+        contents, unopened = _with_texts(step.texts, samples.column("record"), wanted, video_samples[rows])
     found = bulk.numbers(store.root, step.operator.name, step.measure_id)
     values, statuses = [], []
     for stat in step.operator.stats:
         of_stat = found.filter(pc.equal(found.column("stat"), stat.name))
-        places = pc.index_in(wanted.field("content_hash"), value_set=of_stat.column("content_hash"))
+        places = pc.index_in(contents, value_set=of_stat.column("content_hash"))
         is_known = np.asarray(places.is_valid())
         at = np.asarray(places.fill_null(0), dtype=np.int64)
         code = np.full(len(rows), NOT_MEASURED, dtype=np.uint8)
@@ -313,7 +318,33 @@ def _step_columns(
         code = np.where(unopened == OK, code, unopened).astype(np.uint8)
         values.append(np.where(code == OK, value, np.nan))
         statuses.append(code)
-    return StepColumns(step, num_samples, video_samples[rows], rows, np.stack(values), np.stack(statuses))
+    return StepColumns(step, samples.num_rows, video_samples[rows], rows, np.stack(values), np.stack(statuses))
+
+
+def _with_texts(
+    rule: Texts, records: pa.ChunkedArray, videos: pa.StructArray, video_samples: npt.NDArray[np.int64]
+) -> tuple[pa.Array, Codes]:
+    """(what facts of each video are kept under, its status) for a step that reads text. records: as stored, one per
+    sample; without its text a video is `no_value`."""
+    import pyarrow as pa
+
+    listed = videos.to_pylist()
+    found: list[Video] = []
+    for start, end in zip(*_runs(video_samples), strict=True):
+        record = loads_record(records[int(video_samples[start])].as_py())
+        some = [
+            Video(one["field"], one["position"], one["given"], one["path"], one["content_hash"], status=one["status"])
+            for one in listed[start:end]
+        ]
+        found += rule.give_to(some, record)
+    statuses = pa.array([video.status for video in found], pa.string())
+    return pa.array([video.content_hash for video in found], pa.string()), _status_codes(statuses)
+
+
+def _runs(numbers: npt.NDArray[np.int64]) -> tuple[list[int], list[int]]:
+    """Where each run of equal numbers begins and ends."""
+    starts = np.flatnonzero(np.diff(numbers, prepend=-1))
+    return starts.tolist(), [*starts[1:].tolist(), *([len(numbers)] if len(numbers) else [])]
 
 
 def _status_codes(names: Any) -> Codes:

@@ -27,7 +27,7 @@ from pydantic import ConfigDict
 from dj_assets import operators
 from dj_assets.errors import Status, StoreError, UnknownOperator
 from dj_assets.operators._contract import Operator, Params, Stat
-from dj_assets.plan import Plan, Rule, StatRange, Step
+from dj_assets.plan import Plan, Rule, StatRange, Step, texts_of
 from dj_assets.recipe import Recipe, Settings, StepSource
 from dj_assets.samples import SAMPLE_FIELD, Sample, Subject, Video, dumps_record
 from dj_assets.store.files import write_atomically
@@ -216,6 +216,7 @@ def step_record(step: Step) -> dict[str, Any]:
         "measure_id": step.measure_id,
         "video_key": step.video_key,
         "any_or_all": step.any_or_all,
+        **({} if step.texts is None else {"reads_text": True}),
         "keeps": step.bounds_text,
         "stats": [
             {
@@ -363,7 +364,7 @@ def remembered_plan(manifest: ExportManifest, *, file: str) -> Plan:
     """
     try:
         recipe = _remembered_recipe(manifest.recipe, file)
-        return Plan(recipe, tuple(_remembered_step(step) for step in manifest.steps), passes=())
+        return Plan(recipe, tuple(_remembered_step(step, recipe) for step in manifest.steps), passes=())
     except (KeyError, TypeError, ValueError, UnknownOperator) as error:
         raise _no_manifest(Path(file), f"{type(error).__name__}: {error}") from error
 
@@ -394,7 +395,7 @@ def _remembered_recipe(record: Mapping[str, Any], file: str) -> Recipe:
     )
 
 
-def _remembered_step(record: Mapping[str, Any]) -> Step:
+def _remembered_step(record: Mapping[str, Any], recipe: Recipe) -> Step:
     operator = _remembered_operator(record)
     return Step(
         number=record["number"],
@@ -408,6 +409,7 @@ def _remembered_step(record: Mapping[str, Any]) -> Step:
         measure_id=record["measure_id"],
         stat_names=tuple(stat["export_name"] for stat in record["stats"]),
         rule=_remembered_rule(record["operator"], record["rule"]) if "rule" in record else None,
+        texts=texts_of(recipe) if record.get("reads_text") else None,
     )
 
 

@@ -14,11 +14,11 @@ import shutil
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -58,9 +58,9 @@ CHANNELS = {"rgb24": 3, "bgr24": 3, "gray8": 1}
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """A batch of one measure's windows in a scratch file: bytes from `offset`, of that shape."""
+    """A batch of a measure's windows in a scratch file: bytes from `offset`, of that shape. key: `MeasureSpec.key`."""
 
-    measure_id: str
+    key: str
     offset: int
     shape: tuple[int, ...]
     frames: npt.NDArray[np.int64]
@@ -70,7 +70,7 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """A video whose windows wait for the model. path: their scratch file. done: measures that are settled already.
+    """A video whose windows wait for the model. path: their scratch file. done: by key, measures that are settled.
 
     is_too_long: nothing was decoded, since it does not fit; the model's process is to do it alone.
     """
@@ -78,7 +78,7 @@ class Decoded:
     task: Task
     path: Path
     parts: tuple[Part, ...]
-    done: tuple[Measured, ...]
+    done: Mapping[str, Measured]
     probed: dict[str, Any]
     frames: int
     decode_seconds: float
@@ -111,7 +111,7 @@ class _Spooling(VideoRun):
 
     def take(self, spec: MeasureSpec, windows: Windows) -> None:
         data = np.ascontiguousarray(windows.data)
-        part = Part(spec.measure_id, self.file.tell(), data.shape, windows.frames, windows.pts_seconds, windows.look)
+        part = Part(spec.key, self.file.tell(), data.shape, windows.frames, windows.pts_seconds, windows.look)
         left = data.data.cast("B")
         try:
             while left:
@@ -144,7 +144,7 @@ def decode_task(task: Task, path: Path) -> Decoded:
         task=task,
         path=path,
         parts=tuple(run.parts),
-        done=tuple(run.done.values()),
+        done=run.done,
         probed=run.probed,
         frames=run.frames,
         decode_seconds=run.decode_seconds,
@@ -160,19 +160,20 @@ def score_group(group: Sequence[Decoded]) -> list[Outcome]:
     """Score the windows of several videos, those of equal shape together; one outcome each, in order."""
     started = time.perf_counter()
     runs = [_taken_up(decoded) for decoded in group]
-    waiting: dict[tuple[Any, ...], list[tuple[VideoRun, Windows]]] = {}
+    waiting: dict[tuple[Any, ...], list[_Waiting]] = {}
     for run, decoded in zip(runs, group, strict=True):
-        specs = {spec.measure_id: spec for spec in decoded.task.specs}
+        specs = {spec.key: spec for spec in decoded.task.specs}
         for part in decoded.parts:
-            if part.measure_id in run.done:
+            if part.key in run.done:
                 continue
-            key = (specs[part.measure_id], part.shape[1:], part.look)
-            together = waiting.setdefault(key, [])
-            together.append((run, _read(decoded.path, part)))
-            if sum(windows.data.nbytes for _, windows in together) >= BATCH_BYTES:
-                _score_together(key[0], waiting.pop(key))
-    for key, together in waiting.items():
-        _score_together(key[0], together)
+            spec = specs[part.key]
+            alike = (replace(spec, text=""), part.shape[1:], part.look)
+            together = waiting.setdefault(alike, [])
+            together.append(_Waiting(run, spec, _read(decoded.path, part)))
+            if sum(one.windows.data.nbytes for one in together) >= BATCH_BYTES:
+                _score_together(waiting.pop(alike))
+    for together in waiting.values():
+        _score_together(together)
     for run in runs:
         with _within_memory(run):
             run.finish()
@@ -183,13 +184,20 @@ def score_group(group: Sequence[Decoded]) -> list[Outcome]:
 def _taken_up(decoded: Decoded) -> VideoRun:
     """The run where the decoder left it."""
     run = VideoRun(decoded.task)
-    run.done = {measured.measure_id: measured for measured in decoded.done}
+    run.done = dict(decoded.done)
     run.probed = decoded.probed
     run.frames = decoded.frames
     run.decode_seconds = decoded.decode_seconds
-    left = [spec.measure_id for spec in decoded.task.specs if spec.measure_id not in run.done]
-    run.scores = {measure_id: [] for measure_id in left}
+    run.scores = {spec.key: [] for spec in decoded.task.specs if spec.key not in run.done}
     return run
+
+
+class _Waiting(NamedTuple):
+    """Windows of one video that wait for others, to be scored with them."""
+
+    run: VideoRun
+    spec: MeasureSpec
+    windows: Windows
 
 
 def _read(path: Path, part: Part) -> Windows:
@@ -198,32 +206,33 @@ def _read(path: Path, part: Part) -> Windows:
     return Windows(data, part.frames, part.pts_seconds, part.look)
 
 
-def _score_together(spec: MeasureSpec, together: Sequence[tuple[VideoRun, Windows]]) -> None:
-    """One call for all of them; where that fails, one for each, so that only the culprit's fails."""
-    operator, params = resolve(spec)
+def _score_together(together: Sequence[_Waiting]) -> None:
+    """One call for all of them; where that fails, one for each, so that only the culprit's fails. They are of one
+    measure, but for their texts."""
+    operator, params = resolve(together[0].spec)
     score: Any = operator.score
     started = time.perf_counter()
     try:
         every = Windows(
-            np.concatenate([windows.data for _, windows in together]),
-            np.concatenate([windows.frames for _, windows in together]),
-            np.concatenate([windows.pts_seconds for _, windows in together]),
-            together[0][1].look,
+            np.concatenate([one.windows.data for one in together]),
+            np.concatenate([one.windows.frames for one in together]),
+            np.concatenate([one.windows.pts_seconds for one in together]),
+            together[0].windows.look,
+            tuple(one.spec.text for one in together for _ in range(len(one.windows))) if operator.reads_text else (),
         )
-        scores = score(every, params, model_of(spec))
+        scores = score(every, params, model_of(together[0].spec))
     except Exception:
-        for run, windows in together:
-            if spec.measure_id not in run.done:
+        for run, spec, windows in together:
+            if spec.key not in run.done:
                 with _within_memory(run):
                     run.take(spec, windows)
         return
     seconds = (time.perf_counter() - started) / len(every)
     at = 0
-    for run, windows in together:
+    for run, spec, windows in together:
         end = at + len(windows)
-        run.scores[spec.measure_id].append(Scores(scores.values[at:end], tuple(scores.details[at:end])))
-        taken = run.score_seconds.get(spec.measure_id, 0.0)
-        run.score_seconds[spec.measure_id] = taken + seconds * len(windows)
+        run.scores[spec.key].append(Scores(scores.values[at:end], tuple(scores.details[at:end])))
+        run.score_seconds[spec.key] = run.score_seconds.get(spec.key, 0.0) + seconds * len(windows)
         at = end
 
 

@@ -152,12 +152,14 @@ class Windows:
 
     data: uint8 [N, window, H, W] for gray8, [N, window, H, W, 3] for rgb24 and bgr24.
     frames: int64 [N, window], the frame indices. pts_seconds: float64 [N, window].
+    texts: one per window, for operators that read text; else ().
     """
 
     data: npt.NDArray[np.uint8]
     frames: npt.NDArray[np.int64]
     pts_seconds: npt.NDArray[np.float64]
     look: Look = field(default_factory=lambda: Look("rgb24"))
+    texts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for array in (self.data, self.frames, self.pts_seconds):

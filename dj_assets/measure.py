@@ -16,7 +16,7 @@ from dj_assets.machine import num_cores
 from dj_assets.plan import Pass, Step, lacking
 from dj_assets.recipe import Limits
 from dj_assets.records import OperatorFault, judged_samples, rows_of
-from dj_assets.samples import Sample, Video
+from dj_assets.samples import Sample, Video, content_key
 from dj_assets.store.measures import MeasureInfo
 from dj_assets.store.rows import Fact, Provenance, Row
 from dj_assets.store.store import Store
@@ -211,7 +211,7 @@ def _fetch(steps: Sequence[Step], tasks: Sequence[Task]) -> None:
 
 
 Known = Mapping[str, Mapping[str, tuple[Fact, ...]]]
-"""measure id -> content hash -> facts, one per stat."""
+"""measure id -> content hash, see `samples.content_key` -> facts, one per stat."""
 
 
 def _known_facts(steps: Sequence[Step], samples: Sequence[Sample], store: Store, retry: Retry) -> Known:
@@ -242,8 +242,9 @@ def _tasks(
         for step in steps:
             for video in step.videos(sample):
                 if video.content_hash and video.content_hash not in known[step.measure_id]:
-                    first.setdefault(video.content_hash, video)
-                    missing.setdefault(video.content_hash, {})[step.measure_id] = spec_of(step)
+                    first.setdefault(video.file_hash, video)
+                    spec = replace(spec_of(step), text=video.text)
+                    missing.setdefault(video.file_hash, {})[spec.key] = spec
     for content_hash, specs in missing.items():
         video = first[content_hash]
         yield Task(
@@ -361,8 +362,8 @@ class _Run:
 
     def _add(self, outcome: Outcome, by_id: Mapping[str, Step]) -> None:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        content_hash = outcome.task.content_hash
-        for measured in outcome.measured:
+        for spec, measured in zip(outcome.task.specs, outcome.measured, strict=True):
+            content_hash = content_key(outcome.task.content_hash, spec.text)
             if measured.bug:
                 self.bugs.setdefault(measured.measure_id, f"{outcome.task.path}: {measured.bug}")
                 continue
@@ -387,8 +388,8 @@ class _Run:
             )
             self.facts[(measured.measure_id, content_hash)] = facts
             self._unstaged.extend(facts)
-        if outcome.probed and content_hash in self._unprobed:
-            self._probes[content_hash] = outcome.probed
+        if outcome.probed and outcome.task.content_hash in self._unprobed:
+            self._probes[outcome.task.content_hash] = outcome.probed
         self.decoded += outcome.frames > 0
         self.peak_worker_mb = max(self.peak_worker_mb, outcome.peak_mb)
         self.meter.count(outcome)

@@ -49,7 +49,7 @@ def text_for_bench(step: MapperStep, recipe: Recipe, sample: Sample) -> str:
     """What products hang on besides the video: the text, or a field of the record in JSON; empty where on neither."""
     if step.text_field:
         return to_json(sample.record.get(step.text_field))
-    return text_of(recipe, sample) if step.mapper.reads_text else ""
+    return text_of(recipe, sample) if step.mapper.wants_text(step.params) else ""
 
 
 def new_samples(

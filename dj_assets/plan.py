@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
@@ -23,11 +23,11 @@ from pydantic.fields import FieldInfo
 from dj_assets import operators
 from dj_assets.errors import BadOption, DjAssetsError, RecipeError, RecipeErrors, UnknownOperator, UnsupportedOperator
 from dj_assets.operators import _upstream
-from dj_assets.operators._contract import MAX_INT, Bound, Compute, Device, Operator, Params, Stat
+from dj_assets.operators._contract import MAX_INT, Bound, Compute, Device, Operator, Params, Requirement, Stat
 from dj_assets.operators._mapper import Mapper
 from dj_assets.operators._whole import Whole
 from dj_assets.recipe import Recipe, StepSource
-from dj_assets.samples import PRODUCED_FOLDER, SAMPLE_FIELD, STATS_FIELD, Sample, Subject, Video, dataset_root
+from dj_assets.samples import PRODUCED_FOLDER, SAMPLE_FIELD, STATS_FIELD, Sample, Subject, Texts, Video, dataset_root
 
 PASS_ORDER: tuple[Compute, ...] = ("record", "header", "cpu", "gpu")
 
@@ -169,6 +169,7 @@ class Step:
     stat_names: export name of each stat (with the same suffix where two steps would share it).
     rule: of a deduplicator or selector. Its one range lets every number pass, so that a sample fails only by the choice
     among all, and is undecided where one of its videos could not be measured. Its numbers are not exported.
+    texts: how the sample's text is given to its videos; None where the operator reads none.
     """
 
     number: int
@@ -182,6 +183,7 @@ class Step:
     measure_id: str
     stat_names: tuple[str, ...]
     rule: Rule | None = None
+    texts: Texts | None = None
 
     @property
     def is_about_samples(self) -> bool:
@@ -193,8 +195,14 @@ class Step:
         return (sample.itself,) if self.is_about_samples else self.videos(sample)
 
     def videos(self, sample: Sample) -> tuple[Video, ...]:
-        """The videos among its subjects, in order."""
-        return tuple(video for video in sample.videos if video.field == self.video_key)
+        """The videos among its subjects, in order; each with its text where the operator reads it."""
+        found = tuple(video for video in sample.videos if video.field == self.video_key)
+        return found if self.texts is None else self.texts.give_to(found, sample.record)
+
+    @property
+    def operator_name(self) -> str:
+        """As recipes name it."""
+        return self.operator.name
 
     @property
     def compute(self) -> Compute:
@@ -205,10 +213,7 @@ class Step:
     def lacks(self) -> DjAssetsError | None:
         """What its model needs and this machine has not, with the remedy; None where nothing is missing. Imports
         nothing heavy."""
-        for need in self.operator.requires(self.params, self.device):
-            if (error := need.missing()) is not None:
-                return type(error)(f"{self.key}: {error.given}", allowed=error.allowed, try_=error.try_)
-        return None
+        return _lacks(self.key, self.operator.requires(self.params, self.device))
 
     @property
     def bounds_text(self) -> str:
@@ -245,9 +250,19 @@ class MapperStep:
     text_field: str = ""
 
     @property
+    def operator_name(self) -> str:
+        """As recipes name it."""
+        return self.mapper.name
+
+    @property
     def compute(self) -> Compute:
         """As a `Step` has it."""
         return "gpu" if self.device == "cuda" else self.mapper.compute
+
+    @property
+    def lacks(self) -> DjAssetsError | None:
+        """As a `Step` has it."""
+        return _lacks(self.key, self.mapper.requires(self.params, self.device))
 
     def folder_beside(self, path: str) -> Path:
         """Where products of one video go. Upstream's rule: those of a product lie beside its own folder, not in it."""
@@ -296,6 +311,11 @@ class Plan:
         for stage in self.stages:
             found += [*([stage.made_by] if stage.made_by else []), *stage.steps]
         return tuple(found)
+
+    @property
+    def reads_records(self) -> bool:
+        """Whether what a step asks of a sample hangs on its record, too, not on its videos' bytes alone."""
+        return any(step.is_about_samples or step.texts is not None for step in self.steps)
 
     @property
     def every_step(self) -> tuple[Step, ...]:
@@ -375,11 +395,21 @@ class Plan:
         return tuple(step for step in self.steps if step.is_about_samples)
 
 
-def lacking(steps: Sequence[Step]) -> Iterator[tuple[Step, DjAssetsError]]:
+AnyStep = TypeVar("AnyStep", Step, MapperStep, Step | MapperStep)
+
+
+def lacking(steps: Sequence[AnyStep]) -> Iterator[tuple[AnyStep, DjAssetsError]]:
     """The steps whose model cannot be had on this machine, each with what to install or set."""
     for step in steps:
         if (error := step.lacks) is not None:
             yield step, error
+
+
+def _lacks(key: str, needs: Sequence[Requirement]) -> DjAssetsError | None:
+    for need in needs:
+        if (error := need.missing()) is not None:
+            return type(error)(f"{key}: {error.given}", allowed=error.allowed, try_=error.try_)
+    return None
 
 
 def gpu_device() -> Device:
@@ -576,6 +606,7 @@ def _make_step(
         device=device,
         measure_id=_measure_id(operator.measure_id(params, device), read),
         stat_names=_stat_names(operator, params, earlier),
+        texts=texts_of(recipe) if operator.reads_text else None,
     )
 
 
@@ -630,6 +661,11 @@ def _measure_id(own: str, read: Sequence[Step]) -> str:
     if not read:
         return own
     return hashlib.blake2b(json.dumps([own, *(step.measure_id for step in read)]).encode(), digest_size=8).hexdigest()
+
+
+def texts_of(recipe: Recipe) -> Texts:
+    """How a recipe's samples give their text to their videos."""
+    return Texts(recipe.text_key, recipe.video_special_token, recipe.eoc_special_token)
 
 
 class _OptionReader:

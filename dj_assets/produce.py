@@ -68,7 +68,8 @@ def produce(
     parent_recipe: the stage that the kept samples are of. stats: sample id -> what was measured of it, as exports name
     it. roots: folders that videos and products may lie in. but_not_statuses: failures to ask for again. is_distrusted:
     make everything again.
-    Raises `StoreError` where a folder of products cannot be written to, before anything is decoded.
+    Raises `StoreError` where a folder of products cannot be written to, and what its model lacks, before anything is
+    decoded.
     """
     started = time.perf_counter()
     wanted = _wanted(step, recipe, kept)
@@ -80,6 +81,8 @@ def produce(
         sound, changed = {}, [path for key, path in old if path.is_file() and _may_replace(step, path, wanted[key])]
     missing = {key: videos[0] for key, videos in wanted.items() if key not in sound}
     _refuse_unwritable({step.folder_beside(video.path) for video in missing.values()}, step)
+    if missing:
+        _have_model(step)
     for path in changed:
         path.unlink(missing_ok=True)  # or it would be taken for what it was
     run = _Run(step, store, provenance, len(missing), progress)
@@ -203,6 +206,14 @@ def _refuse_unwritable(folders: Iterable[Path], step: MapperStep) -> None:
                 allowed=f"a folder that this user may write to; by default {PRODUCED_FOLDER} beside each video",
                 try_=f"set {option} of the step, or DJ_PRODUCED_DATA_DIR for all mappers",
             )
+
+
+def _have_model(step: MapperStep) -> None:
+    """Raise what the mapper lacks on this machine; have at hand what it may download, while no video's clock runs."""
+    if (error := step.lacks) is not None:
+        raise error
+    for need in step.mapper.requires(step.params, step.device):
+        need.fetch()
 
 
 def _tasks(

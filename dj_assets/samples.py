@@ -13,8 +13,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from difflib import get_close_matches
@@ -37,7 +37,9 @@ from dj_assets.manifests import (
 )
 
 VIDEO_TOKEN = "<__dj__video>"
-CHUNK_END_TOKEN = "<|__dj__eoc|>"
+IMAGE_TOKEN = "<__dj__image>"
+AUDIO_TOKEN = "<__dj__audio>"
+CHUNK_END = "<|__dj__eoc|>"
 SOURCE_FIELD = "__dj__source_file__"
 PRODUCED_FOLDER = "__dj__produced_data__"
 """Folder beside videos that mappers write into; what is in it belongs to no dataset that it lies in."""
@@ -122,8 +124,10 @@ class Video:
     field: manifest field that lists it (`videos`). position: index in that list.
     given: the path as the manifest spells it. path: absolute, symlinks not resolved; a URL or protocol string
     as given, for the room that opens files to refuse; empty where it cannot be a path at all.
-    content_hash: BLAKE2b-128 of the file's bytes, hex; empty where the file was not read.
+    content_hash: BLAKE2b-128 of the file's bytes, hex; empty where the file was not read. Of a video together with a
+    text, a digest of that comes after it, see `with_text`.
     status, reason: `ok`, or why the file cannot be measured by any operator.
+    text: with which it is measured, where an operator reads that; empty otherwise, and in samples.
     """
 
     field: str
@@ -135,6 +139,81 @@ class Video:
     modified_ns: int = 0
     status: Status = "ok"
     reason: str = ""
+    text: str = ""
+
+    @property
+    def file_hash(self) -> str:
+        """Of the bytes alone."""
+        return self.content_hash.partition(TEXT_MARK)[0]
+
+
+TEXT_MARK = "+"
+"""Between the hash of a video's bytes and that of the text with which it is measured."""
+
+
+def content_key(file_hash: str, text: str) -> str:
+    """What facts of a video are kept under: its bytes, and the text with which it was measured, if any.
+
+    >>> content_key("00ff", "a dog")
+    '00ff+cbb6f7ef4ccba1a7'
+    """
+    if not text:
+        return file_hash
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    return f"{file_hash}{TEXT_MARK}{digest}"
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Which part of a sample's text is about which of its videos. chunk_end: Data-Juicer's end-of-chunk token."""
+
+    text_key: str = "text"
+    video_token: str = VIDEO_TOKEN
+    chunk_end: str = CHUNK_END
+
+    def give_to(self, videos: Sequence[Video], record: Mapping[str, Any]) -> tuple[Video, ...]:
+        """The videos of one field, each with its text and a `content_hash` of both; or without one, and why.
+
+        As upstream, a chunk of the text with k video tokens is about the next k videos. Where no chunk has any, the
+        whole text is about each video.
+        """
+        given = record.get(self.text_key)
+        if not isinstance(given, str):
+            why = f"the sample has no text: field {self.text_key!r} is {json_type(given)}"
+            return tuple(_without_text(video, why) for video in videos)
+        texts = self._of_videos(given.encode("utf-8", "replace").decode("utf-8"))
+        found = []
+        for number, video in enumerate(videos):
+            text = texts[0] if self.video_token not in given else texts[number] if number < len(texts) else None
+            if text is None:
+                found.append(_without_text(video, f"the text has {len(texts)} video tokens, and is not about this one"))
+            elif not text:
+                found.append(_without_text(video, "the text about this video is empty"))
+            elif video.content_hash:
+                found.append(replace(video, text=text, content_hash=content_key(video.content_hash, text)))
+            else:
+                found.append(video)
+        return tuple(found)
+
+    def _of_videos(self, text: str) -> list[str]:
+        """The text about the first video, the second …; one text where there is no token."""
+        if self.video_token not in text:
+            return [self.plain(text.replace(self.chunk_end, " "))]
+        chunks = text.split(self.chunk_end)
+        return [self.plain(chunk) for chunk in chunks for _ in range(chunk.count(self.video_token))]
+
+    def plain(self, text: str) -> str:
+        """Without special tokens, as upstream strips them."""
+        for token in (IMAGE_TOKEN, AUDIO_TOKEN, self.video_token, self.chunk_end):
+            text = text.replace(token, "").strip()
+        return text
+
+
+def _without_text(video: Video, why: str) -> Video:
+    """A video that cannot be measured for want of a text; what is wrong with its file comes first."""
+    if video.status != "ok":
+        return video
+    return replace(video, content_hash="", status="no_value", reason=why)
 
 
 @dataclass(frozen=True)

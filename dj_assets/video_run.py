@@ -19,6 +19,7 @@ from dj_assets import operators
 from dj_assets.errors import DjAssetsError, MediaError, Status, TooLarge, Unreadable
 from dj_assets.frames import FramePlan, VideoInfo, Windows
 from dj_assets.operators._contract import Device, Operator, Params, Scores
+from dj_assets.samples import content_key
 from dj_assets.video.safe_open import MediaLimits
 
 if TYPE_CHECKING:
@@ -27,12 +28,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MeasureSpec:
-    """One measure to take, in a form that travels between processes. params: the operator's options, canonical."""
+    """One measure to take, in a form that travels between processes. params: the operator's options, canonical.
+    text: with which the video is measured, where the operator reads it."""
 
     measure_id: str
     operator: str
     params: str
     device: Device
+    text: str = ""
+
+    @property
+    def key(self) -> str:
+        """What tells it from the other measures of a task."""
+        return content_key(self.measure_id, self.text)
 
 
 @dataclass(frozen=True)
@@ -100,7 +108,7 @@ _loaded = _Loaded()
 
 
 def model_of(spec: MeasureSpec) -> Any:
-    """The operator's model, loaded once per worker. Raises what its `load` raised, each time it is asked for."""
+    """The operator's model, loaded once per worker, whatever the text. Raises what `load` raised, whenever asked."""
     key = (spec.operator, spec.params, spec.device)
     if key in _loaded.failures:
         raise _loaded.failures[key]
@@ -163,7 +171,7 @@ class VideoRun:
 
     def told(self, seconds: float) -> Outcome:
         """What was found, in the order of the task's specs. seconds: that it took."""
-        measured = tuple(self.done[spec.measure_id] for spec in self.task.specs)
+        measured = tuple(self.done[spec.key] for spec in self.task.specs)
         return Outcome(self.task, measured, self.probed, frames=self.frames, seconds=seconds, peak_mb=peak_mb())
 
     def run(self) -> None:
@@ -177,11 +185,11 @@ class VideoRun:
             self.fail_rest(out_of_memory(self.task.path))
 
     def fail(self, spec: MeasureSpec, error: MediaError) -> None:
-        self.done[spec.measure_id] = Measured(spec.measure_id, status=error.status, reason=error.one_line())
+        self.done[spec.key] = Measured(spec.measure_id, status=error.status, reason=error.one_line())
 
     def fail_rest(self, error: MediaError) -> None:
         for spec in self.task.specs:
-            if spec.measure_id not in self.done:
+            if spec.key not in self.done:
                 self.fail(spec, error)
 
     def guarded(self, spec: MeasureSpec, work: Callable[[], Any]) -> Any:
@@ -193,9 +201,9 @@ class VideoRun:
         except MemoryError:
             raise
         except DjAssetsError as error:  # weights or a device that are not there: told without a traceback
-            self.done[spec.measure_id] = Measured(spec.measure_id, bug=str(error))
+            self.done[spec.key] = Measured(spec.measure_id, bug=str(error))
         except Exception:
-            self.done[spec.measure_id] = Measured(spec.measure_id, bug=traceback.format_exc())
+            self.done[spec.key] = Measured(spec.measure_id, bug=traceback.format_exc())
         return None
 
     def measure(self) -> None:
@@ -228,7 +236,7 @@ class VideoRun:
             values, details = found
             cost = self.decode_seconds / len(self.task.specs) + time.perf_counter() - started
             window_values = values if len(values) == 1 else ()
-            self.done[spec.measure_id] = Measured(
+            self.done[spec.key] = Measured(
                 spec.measure_id,
                 values=values,
                 window_values=window_values,
@@ -259,7 +267,7 @@ class VideoRun:
                 self._decode_and_score(self._left(specs), again, replace(rescan, info=info), linear=True)
 
     def _left(self, specs: Sequence[MeasureSpec]) -> list[MeasureSpec]:
-        return [spec for spec in specs if spec.measure_id not in self.done]
+        return [spec for spec in specs if spec.key not in self.done]
 
     def _decode_and_score(
         self, specs: Sequence[MeasureSpec], video: OpenVideo, scan: Scan, *, linear: bool = False
@@ -272,7 +280,7 @@ class VideoRun:
         for number, windows in decode_windows(video, scan, [plan for _, plan in planned], linear=linear):
             self.decode_seconds += time.perf_counter() - started
             spec = planned[number][0]
-            if spec.measure_id not in self.done:
+            if spec.key not in self.done:
                 self.take(spec, windows)
             started = time.perf_counter()
         self.decode_seconds += time.perf_counter() - started
@@ -281,24 +289,25 @@ class VideoRun:
 
     def begin(self, planned: Sequence[tuple[MeasureSpec, FramePlan]], info: VideoInfo) -> None:
         """Windows of these plans are about to come, from their first one on; earlier ones do not count."""
-        self.scores = {spec.measure_id: [] for spec, _ in planned}
+        self.scores = {spec.key: [] for spec, _ in planned}
 
     def take(self, spec: MeasureSpec, windows: Windows) -> None:
         """Score a batch of a measure's windows."""
         operator, params = resolve(spec)
         started = time.perf_counter()
         score: Any = operator.score
-        result = self.guarded(spec, lambda: score(windows, params, model_of(spec)))
+        asked = with_texts(windows, [spec.text] * len(windows)) if operator.reads_text else windows
+        result = self.guarded(spec, lambda: score(asked, params, model_of(spec)))
         elapsed = time.perf_counter() - started
-        self.score_seconds[spec.measure_id] = self.score_seconds.get(spec.measure_id, 0.0) + elapsed
+        self.score_seconds[spec.key] = self.score_seconds.get(spec.key, 0.0) + elapsed
         if result is not None:
-            self.scores[spec.measure_id].append(result)
+            self.scores[spec.key].append(result)
 
     def finish(self) -> None:
         """All windows have come: reduce every measure that is not done."""
         for spec in self.task.specs:
-            if spec.measure_id in self.scores and spec.measure_id not in self.done:
-                self._reduce(spec, self.scores[spec.measure_id], len(self.scores))
+            if spec.key in self.scores and spec.key not in self.done:
+                self._reduce(spec, self.scores[spec.key], len(self.scores))
 
     def _plans(self, specs: Sequence[MeasureSpec], info: VideoInfo) -> Iterator[tuple[MeasureSpec, FramePlan]]:
         for spec in specs:
@@ -314,13 +323,18 @@ class VideoRun:
         reduce = operator.reducer(params)
         values = self.guarded(spec, lambda: tuple(_finite(reduce(values), operator.name) for values in by_stat))
         if values is not None:
-            self.done[spec.measure_id] = Measured(
+            self.done[spec.key] = Measured(
                 spec.measure_id,
                 values=values,
                 window_values=tuple(by_stat.ravel().tolist()),
                 window_details=details,
-                cost_seconds=self.decode_seconds / sharers + self.score_seconds.get(spec.measure_id, 0.0),
+                cost_seconds=self.decode_seconds / sharers + self.score_seconds.get(spec.key, 0.0),
             )
+
+
+def with_texts(windows: Windows, texts: Sequence[str]) -> Windows:
+    """The windows, each with its text."""
+    return replace(windows, texts=tuple(texts))
 
 
 def check_unchanged(task: Task) -> None:

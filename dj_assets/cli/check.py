@@ -106,7 +106,7 @@ def _remarks(path: str, plan: Plan) -> Iterator[str]:
 
     yield from (f"{path}: note: {note}" for note in plan.notes)
     yield from (f"{path}: warning: {warning}" for warning in plan.warnings)
-    yield from (f"{path}: warning: {error.one_line()}" for _, error in lacking(plan.every_step))
+    yield from (f"{path}: warning: {error.one_line()}" for _, error in lacking(plan.all_steps))
     missing = missing_dataset(plan.recipe)
     if missing:
         yield f"{path}: warning: {missing}"

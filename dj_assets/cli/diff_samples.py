@@ -77,7 +77,7 @@ def _refuse_other_data(old: Recipe, new: Recipe) -> None:
 def _stored_table(old: Plan, new: Plan, store: Store, *, asked_for: bool) -> pa.Table | None:
     """Samples of the new recipe's last run, else of the old one's; None where there are none and none were wanted."""
     for recipe in dict.fromkeys([new.recipe.name, old.recipe.name]):
-        table = bulk.samples(store.root, recipe, with_records=bool(old.on_records or new.on_records))
+        table = bulk.samples(store.root, recipe, with_records=old.reads_records or new.reads_records)
         if table.num_rows:
             _refuse_other_fields(old, new)
             return table
@@ -108,7 +108,7 @@ def _refuse_other_fields(old: Plan, new: Plan) -> None:
 
 def _read_both(old: Plan, new: Plan, store: Store) -> Samples:
     shards = read_dataset(new, store, _identities(old, store) if _cuts(old) != _cuts(new) else {})
-    with_records = bool(old.on_records or new.on_records)
+    with_records = old.reads_records or new.reads_records
     table = sample_table(shards, recipe=new.recipe.name, with_records=with_records)
     if _reading(old) == _reading(new):
         return _over(old, new, store, table, "")

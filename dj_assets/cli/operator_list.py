@@ -80,7 +80,7 @@ def _param_rows(operator: Any) -> Iterator[tuple[str, ...]]:
         for name, info in part.params.model_fields.items():
             default = info.get_default(call_default_factory=True)
             shown = "required" if info.is_required() else json.dumps(default, ensure_ascii=False, default=str)
-            yield name, shown, what, info.description or ""
+            yield name, shown, "nothing" if name in part.params.whereabouts else what, info.description or ""
 
 
 def _bound_row(operator: Operator, bound: Bound) -> tuple[str, ...]:

@@ -68,8 +68,8 @@ def _require(plan: Plan) -> None:
     from dj_assets.store.store import Store
 
     store = Store(store_root())
-    for step, error in lacking(plan.every_step):
-        if all(known.measure_id != step.measure_id for known in store.measures(step.operator.name)):
+    for step, error in lacking(plan.all_steps):
+        if all(known.measure_id != step.measure_id for known in store.measures(step.operator_name)):
             raise error
 
 

@@ -22,7 +22,7 @@ def print_plan(out: Console, plan: Plan) -> None:
 
     print_lines(out, [f"recipe {plan.recipe.name}", ""])
     print_table(out, ("key", "value", "set in"), _configuration(plan.recipe))
-    warnings = [*plan.warnings, *(error.one_line() for _, error in lacking(plan.steps))]
+    warnings = [*plan.warnings, *(error.one_line() for _, error in lacking(plan.all_steps))]
     remarks = [*(f"note: {note}" for note in plan.notes), *(f"warning: {warning}" for warning in warnings)]
     print_lines(out, [*remarks, ""] if remarks else [])
     headings = ("step", "operator", "pass", "params", "keeps", "measure")

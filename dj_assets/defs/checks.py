@@ -98,7 +98,7 @@ def check_rows(asset: dg.AssetKey, step: Step, samples: Sequence[Sample], rows: 
 
 
 def measured_other_videos(step: Step, samples: Sequence[Sample], rows: Sequence[Row]) -> bool:
-    """Whether a table was made from other videos (or records) than the samples have now: other places or content."""
+    """Whether a table was made from others than the samples have now: videos at other places, bytes, texts, records."""
     measured = {(row.sample_id, row.field, row.position): row.fact.content_hash for row in rows}
     return measured != {
         (sample.sample_id, subject.field, subject.position): subject.content_hash

@@ -165,14 +165,14 @@ def rerun_measures(
     measure already, and what the store has of that one is good. Of later passes only what was skipped, and is wanted
     now, is measured. Raises `StoreError` where the recipe has none of these operators.
     """
-    steps = [step for step in plan.all_steps if _name(step) in measures]
+    steps = [step for step in plan.all_steps if step.operator_name in measures]
     if not steps:
         raise StoreError(
             f"recipe {plan.recipe.name} has no step {' or '.join(sorted(measures))} any more",
-            allowed=", ".join(map(_name, plan.all_steps)) or "none: the recipe has no steps",
+            allowed=", ".join(step.operator_name for step in plan.all_steps) or "none: the recipe has no steps",
             try_="bring the step back, or leave the export as it is: its numbers rest on a recipe that is gone",
         )
-    distrusted = {step.measure_id for step in steps if step.measure_id in measures[_name(step)]}
+    distrusted = {step.measure_id for step in steps if step.measure_id in measures[step.operator_name]}
     return _rerun(
         plan,
         Wish(statuses=frozenset({"skipped"}), measures=frozenset(distrusted), of_run=of_run),
@@ -184,10 +184,6 @@ def rerun_measures(
         on_shard=on_shard,
         verbose=verbose,
     )
-
-
-def _name(step: Step | MapperStep) -> str:
-    return step.mapper.name if isinstance(step, MapperStep) else step.operator.name
 
 
 def _keys(stage: Plan) -> set[str]:

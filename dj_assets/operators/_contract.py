@@ -210,6 +210,7 @@ class Operator:
         decoded, so keep of each only what its panels need; seeing all of them allows for one scale. Without it,
         evidence shows the frames as they are.
     preview_panels: how many of a view's first panels make a looping preview; 0: this is not better seen moving.
+    reads_text: whether a number is of a video and a text. Then `windows.texts` holds one per window.
     device_moves_number: whether CPU and GPU give different numbers (then the device is part of the measure).
     reads_packets: whether `read` looks at `VideoInfo.packets`, for which every byte of every packet is hashed.
     ignored: upstream options that are accepted here without effect -> why, in one line.
@@ -238,6 +239,7 @@ class Operator:
     reduce_by: Callable[[Any], Callable[[npt.NDArray[np.float64]], float]] | None = None
     draw: Callable[[Iterable[View], Any], list[tuple[Panel, ...]]] | None = None
     preview_panels: int = 0
+    reads_text: bool = False
     device_moves_number: bool = False
     reads_packets: bool = False
     any_or_all_default: Literal["any", "all"] = "any"
@@ -258,6 +260,8 @@ class Operator:
             raise TypeError(f"{self.name}: shown stands for the number of one stat")
         if self.also_on and (self.compute != "cpu" or "cpu" in self.also_on):
             raise TypeError(f"{self.name}: also_on names other devices of an operator whose compute is 'cpu'")
+        if self.reads_text and not frames:
+            raise TypeError(f"{self.name}: an operator that reads text looks at frames, too")
         names = {stat.name for stat in self.stats}
         for bound in self.bounds:
             if bound.stat not in names:

@@ -42,14 +42,13 @@ IGNORED = {
 REFUSED = {"frame_field": "frames kept in a manifest field are not read here; list the video file under videos"}
 
 
-class FrameParams(ModelParams):
-    """Which frames are looked at, and how their numbers become the video's."""
+class SampledParams(ModelParams):
+    """Which frames are looked at."""
 
     frame_sampling_method: Literal["all_keyframes", "uniform"] = Field(
         "all_keyframes", description="all_keyframes or uniform"
     )
     frame_num: int = Field(3, ge=1, description="frames of uniform sampling, 1 or more")
-    reduce_mode: Literal["avg", "max", "min"] = Field("avg", description="avg, max or min over the frames")
 
     def canonical(self) -> dict[str, Any]:
         """Without `frame_num` where every key frame is looked at, whatever it is."""
@@ -59,7 +58,13 @@ class FrameParams(ModelParams):
         return options
 
 
-def plan(info: VideoInfo, params: FrameParams) -> FramePlan:
+class FrameParams(SampledParams):
+    """And how their numbers become the video's."""
+
+    reduce_mode: Literal["avg", "max", "min"] = Field("avg", description="avg, max or min over the frames")
+
+
+def plan(info: VideoInfo, params: SampledParams) -> FramePlan:
     """Single frames in RGB, rotation not applied."""
     if info.num_frames_from_scan < 1:
         raise TooShort("the video has no frames", allowed="at least 1 frame", try_="fetch it again")
@@ -103,15 +108,16 @@ class ModelError(DjAssetsError):
     """The model is of another kind than the operator needs."""
 
 
-def module_from(kind: Any, folder: Path, device: Device) -> Any:
-    """A network from a folder, in fp32, in evaluation mode, on a device. kind: a model class of transformers.
+def module_from(kind: Any, folder: Path, device: Device, *, dtype: str = "float32") -> Any:
+    """A network from a folder, in evaluation mode, on a device. kind: a model class of transformers. dtype: of its
+    arithmetic; `auto` is what its weights are kept in.
 
     Raises `WeightsError`, also where the folder lacks some of the weights, which transformers would make up; and
     `DeviceError`.
     """
     if device == "cuda":
         require_cuda("a model")
-    module, told = from_folder(kind.from_pretrained, folder, dtype="float32", output_loading_info=True)
+    module, told = from_folder(kind.from_pretrained, folder, dtype=dtype, output_loading_info=True)
     if absent := sorted(told["missing_keys"]):
         raise WeightsError(
             f"{folder} lacks {len(absent)} of the weights that a {kind.__name__} has: {', '.join(absent[:3])}",
@@ -149,6 +155,7 @@ def import_transformers(device: Device) -> Any:
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()  # what weights lack is told by `module_from`
     return transformers
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dj_assets.frames import FramePlan, Size, VideoInfo, Windows
-from dj_assets.operators._contract import Compute, Device, Params, no_model
+from dj_assets.operators._contract import Compute, Device, Params, Requirement, no_model, nothing
 
 Rgb = npt.NDArray[np.uint8]
 
@@ -94,6 +94,8 @@ class Mapper:
     aliases: older names of options -> the name of today.
     keeps_original: the option by which the sample itself stays, before the new one; empty: it never does.
     reads_text: whether products hang on the sample's text.
+    reads_text_if(params): whether they do under these params, where that hangs on an option; see `wants_text`.
+    requires(params, device): what `load` needs and may not find, as an `Operator` has it.
     field_option: the option that names a field of the record. Where a step sets it, products hang on that field: the
         bench's text is then its value in JSON, `null` where a record has none.
     closes_chunks: for `clips`, whether upstream ends each chunk of the new text by its end token.
@@ -112,6 +114,8 @@ class Mapper:
     aliases: Mapping[str, str] = field(default_factory=dict)
     keeps_original: str = ""
     reads_text: bool = False
+    reads_text_if: Callable[[Any], bool] | None = None
+    requires: Callable[[Any, Device], Sequence[Requirement]] = nothing
     field_option: str = ""
     closes_chunks: bool = False
     device_moves_result: bool = False
@@ -137,6 +141,10 @@ class Mapper:
     def option_names(self) -> tuple[str, ...]:
         """Every option of its own that a recipe may set."""
         return (*self.params.model_fields, *self.engine_options, *self.aliases, *self.ignored, *self.refused)
+
+    def wants_text(self, params: Any) -> bool:
+        """Whether products of a video hang on the sample's text under these params."""
+        return self.reads_text and (self.reads_text_if is None or self.reads_text_if(params))
 
     def measure_id(self, params: Params, device: Device) -> str:
         """Stable id of (mapper, version, canonical params, device where it moves the result): 16 hex digits."""
