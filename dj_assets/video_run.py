@@ -18,6 +18,7 @@ from dj_assets import operators
 from dj_assets.errors import DjAssetsError, MediaError, Status, TooLarge, Unreadable
 from dj_assets.frames import FramePlan, VideoInfo, Windows
 from dj_assets.operators._contract import Device, Operator, Params, Scores
+from dj_assets.operators._mapper import Mapper
 from dj_assets.video.safe_open import MediaLimits
 
 if TYPE_CHECKING:
@@ -93,14 +94,15 @@ _loaded = _Loaded()
 
 
 def model_of(spec: MeasureSpec) -> Any:
-    """The operator's model, loaded once per worker. Raises what its `load` raised, each time it is asked for."""
+    """The model of an operator or mapper, loaded once per worker. Raises what its `load` raised, each time it is asked."""
     key = (spec.operator, spec.params, spec.device)
     if key in _loaded.failures:
         raise _loaded.failures[key]
     if key not in _loaded.models:
-        operator, params = resolve(spec)
+        declared = operators.get(spec.operator)
+        loader: Any = declared if isinstance(declared, Mapper) else resolve(spec)[0]
         try:
-            _loaded.models[key] = operator.load(params, spec.device)
+            _loaded.models[key] = loader.load(loader.params.model_validate_json(spec.params), spec.device)
         except Exception as error:
             _loaded.failures[key] = error
             raise
