@@ -94,7 +94,7 @@ _loaded = _Loaded()
 
 
 def model_of(spec: MeasureSpec) -> Any:
-    """The model of an operator or mapper, loaded once per worker. Raises what its `load` raised, each time it is asked."""
+    """The model of an operator or mapper, once per worker. Raises what its `load` raised, each time it is asked."""
     key = (spec.operator, spec.params, spec.device)
     if key in _loaded.failures:
         raise _loaded.failures[key]
