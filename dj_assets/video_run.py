@@ -18,7 +18,6 @@ from dj_assets import operators
 from dj_assets.errors import DjAssetsError, MediaError, Status, TooLarge, Unreadable
 from dj_assets.frames import FramePlan, VideoInfo, Windows
 from dj_assets.operators._contract import Device, Operator, Params, Scores
-from dj_assets.operators._mapper import Mapper
 from dj_assets.video.safe_open import MediaLimits
 
 if TYPE_CHECKING:
@@ -94,15 +93,14 @@ _loaded = _Loaded()
 
 
 def model_of(spec: MeasureSpec) -> Any:
-    """The model of an operator or mapper, once per worker. Raises what its `load` raised, each time it is asked."""
+    """The operator's model, loaded once per worker. Raises what its `load` raised, each time it is asked for."""
     key = (spec.operator, spec.params, spec.device)
     if key in _loaded.failures:
         raise _loaded.failures[key]
     if key not in _loaded.models:
-        declared = operators.get(spec.operator)
-        loader: Any = declared if isinstance(declared, Mapper) else resolve(spec)[0]
+        operator, params = resolve(spec)
         try:
-            _loaded.models[key] = loader.load(loader.params.model_validate_json(spec.params), spec.device)
+            _loaded.models[key] = operator.load(params, spec.device)
         except Exception as error:
             _loaded.failures[key] = error
             raise
