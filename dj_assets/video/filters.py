@@ -61,9 +61,9 @@ def _through(path: str, chain: Chain, frames: Iterator[Timed], pixel_aspect: Fra
         if graph is not None:
             graph.vpush(None)
             yield from _ready(graph)
+    except MemoryError:
+        raise
     except (av.error.FFmpegError, ValueError) as error:
-        if isinstance(error, OSError) and not isinstance(error, av.error.FFmpegError):
-            raise
         raise _refusal(path, chain, getattr(error, "strerror", None) or str(error)) from None
 
 

@@ -10,7 +10,6 @@ The same input gives the same bytes: one thread, fixed settings, no dates.
 from __future__ import annotations
 
 import contextlib
-import errno
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -33,8 +32,11 @@ from dj_assets.video.filters import UPRIGHT, Chain, Timed, filtered
 from dj_assets.video.probe import OpenVideo, Scan
 from dj_assets.video.redraw import Change, Painter
 
-DISK_FAULTS = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EFBIG))
-"""Errors of the system that are no fault of the video: they must not become a fact about it."""
+ENCODER_BYTES_A_PIXEL = 50
+"""What an encoder holds, measured: some 30 frames of 4:2:0."""
+
+ENCODERS_BYTES = 2**30
+"""That all open encoders may hold."""
 
 FORMATS = {
     # Delays of streams are told in ticks of the movie: of the default, a thousandth of a second, sound would be late.
@@ -112,7 +114,9 @@ def clock_of(video: OpenVideo, scan: Scan) -> Clock:
 
 
 def write_cuts(video: OpenVideo, scan: Scan, cuts: Sequence[Cut], *, linear: bool = False) -> None:
-    """Write every cut, in one decode of the parent. cuts: by rising first frame; they may overlap.
+    """Write every cut, in one decode of the parent; in several where more overlap than memory bears encoders of.
+
+    cuts: by rising first frame; they may overlap.
 
     Each has exactly its frames, at the parent's times less that of its first. Audio packets go to the cut in whose time
     they begin; those before the parent's first frame to its first one, those after the last to its last one.
@@ -120,6 +124,28 @@ def write_cuts(video: OpenVideo, scan: Scan, cuts: Sequence[Cut], *, linear: boo
     Raises `FramesMissing` where a frame does not decode, `Unreadable` where one is damaged or the picture size changes,
     `StoreError` where the disk refuses.
     """
+    most = max(1, ENCODERS_BYTES // (scan.info.size.height * scan.info.size.width * ENCODER_BYTES_A_PIXEL))
+    for together in rounds(cuts, most):
+        _write_together(video, scan, together, linear=linear)
+
+
+def rounds(cuts: Sequence[Cut], most: int) -> list[list[Cut]]:
+    """The cuts dealt out so that in each round at most `most` are open at any frame, in as few rounds as that takes.
+
+    cuts: by rising first frame.
+    """
+    dealt: list[list[Cut]] = []
+    for cut in cuts:
+        open_in = [sum(other.stop > cut.first for other in together) for together in dealt]
+        free = next((together for together, count in zip(dealt, open_in, strict=True) if count < most), None)
+        if free is None:
+            dealt.append([cut])
+        else:
+            free.append(cut)
+    return dealt
+
+
+def _write_together(video: OpenVideo, scan: Scan, cuts: Sequence[Cut], *, linear: bool) -> None:
     clock = clock_of(video, scan)
     wanted = np.unique(np.concatenate([np.arange(cut.first, cut.stop, dtype=np.int64) for cut in cuts]))
     with contextlib.ExitStack() as stack:
@@ -356,7 +382,7 @@ class VideoFile:
 
     def _write(self, packets: Sequence[Any]) -> None:
         for packet in packets:
-            packet.duration = self._durations.pop(packet.pts)
+            packet.duration = self._durations.pop(packet.pts, packet.duration)
             self._container.mux(packet)
 
 
@@ -373,14 +399,12 @@ def _keep_looks(stream: Any, shape: Shape, frame: Any) -> None:
 
 @contextlib.contextmanager
 def _writing(path: Path) -> Iterator[None]:
-    """A disk that refuses is no fault of the video."""
+    """A disk that refuses is no fault of the video, and must not become a fact about it."""
     try:
         yield
     except OSError as error:
-        if error.errno in DISK_FAULTS:
-            raise StoreError(
-                f"cannot write {path}: {error.strerror or error}",
-                allowed="a writable folder with free space",
-                try_="free some space or mend the rights of the folder, then run again; what is written is kept",
-            ) from error
-        raise
+        raise StoreError(
+            f"cannot write {path}: {error.strerror or error}",
+            allowed="a writable folder with free space",
+            try_="free some space or mend the rights of the folder, then run again; what is written is kept",
+        ) from error
