@@ -124,10 +124,8 @@ class Video:
     field: manifest field that lists it (`videos`). position: index in that list.
     given: the path as the manifest spells it. path: absolute, symlinks not resolved; a URL or protocol string
     as given, for the room that opens files to refuse; empty where it cannot be a path at all.
-    content_hash: BLAKE2b-128 of the file's bytes, hex; empty where the file was not read. Of a video together with a
-    text, a digest of that comes after it, see `with_text`.
+    content_hash: BLAKE2b-128 of the file's bytes, hex; empty where the file was not read.
     status, reason: `ok`, or why the file cannot be measured by any operator.
-    text: with which it is measured, where an operator reads that; empty otherwise, and in samples.
     """
 
     field: str
@@ -139,12 +137,23 @@ class Video:
     modified_ns: int = 0
     status: Status = "ok"
     reason: str = ""
-    text: str = ""
+
+    @property
+    def text(self) -> str:
+        """With which it is measured; empty where it is measured alone."""
+        return ""
 
     @property
     def file_hash(self) -> str:
         """Of the bytes alone."""
         return self.content_hash.partition(TEXT_MARK)[0]
+
+
+@dataclass(frozen=True)
+class VideoAndText(Video):
+    """A video as an operator sees it that reads text. content_hash: of both, see `content_key`."""
+
+    text: str = ""  # a field where its base has a property that is always empty
 
 
 TEXT_MARK = "+"
@@ -190,7 +199,8 @@ class Texts:
             elif not text:
                 found.append(_without_text(video, "the text about this video is empty"))
             elif video.content_hash:
-                found.append(replace(video, text=text, content_hash=content_key(video.content_hash, text)))
+                key = content_key(video.content_hash, text)
+                found.append(VideoAndText(**{**vars(video), "content_hash": key}, text=text))
             else:
                 found.append(video)
         return tuple(found)
