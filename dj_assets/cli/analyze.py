@@ -21,7 +21,10 @@ from dj_assets.cli.verbosity import is_verbose, quiet_libraries
 MOST_EXAMPLES = 10
 
 MOST_STATS_BESIDE = 6
-"""In columns of the table of figures; more of them are its lines, since names are long and figures short."""
+"""In columns of the table of figures; more of them are its lines, with fewer figures."""
+
+SHORT_FIGURES = ("count", "mean", "min", "5%", "50%", "95%", "max")
+"""Those that fit beside the names of many stats; the files and the page have all."""
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -154,8 +157,9 @@ def _print(out: Console, analysis: Analysis, written: Written) -> None:
         for name, values in overall(analysis, every_reason=False)
     ]
     if len(names) > MOST_STATS_BESIDE:
-        figures = [row[0] for row in rows]
-        print_table(out, ("stat", *figures), list(zip(names, *(row[1:] for row in rows), strict=True)), numbers=figures)
+        by_figure = {row[0]: row[1:] for row in rows}
+        lines = list(zip(names, *(by_figure[figure] for figure in SHORT_FIGURES), strict=True))
+        print_table(out, ("stat", *SHORT_FIGURES), lines, numbers=SHORT_FIGURES)
     else:
         print_table(out, ("", *names), rows if names else [], numbers=names)
     costs = ("videos", "worker time", "per video", "per video-minute", "short circuit spares", "saves")
