@@ -261,8 +261,8 @@ def _unknown(step: Step, video: Video) -> Iterator[Fact]:
 class MapperForecast:
     """What a mapper asks about: distinct contents (and texts, where it reads them).
 
-    reuse: its products are there. make: to be made. maybe: only if no filter before it drops the sample. waiting:
-    samples of which nothing can be said yet, since their products are not there. costs: worker seconds lately.
+    reuse: its products are there. make: to be made. maybe: only if no step before it drops the sample, whose numbers are
+    not known, or which chooses among all samples. waiting: samples of which nothing can be said yet, since their products are not there. costs: worker seconds lately.
     """
 
     step: MapperStep
@@ -329,7 +329,7 @@ def _made_so_far(
     for sample, is_kept in (*((one, True) for one in kept), *((one, False) for one in maybe)):
         keys = {key_of(step, recipe, sample, video) for video in videos_of(step, sample) if video.content_hash}
         made.reuse |= keys & known.keys()
-        (made.make if is_kept else made.maybe).update(keys - known.keys())
+        (made.make if is_kept and not plan.whole_steps else made.maybe).update(keys - known.keys())
         if is_kept and keys <= known.keys():
             ready.append(sample)
         else:

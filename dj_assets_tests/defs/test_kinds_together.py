@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from dj_assets.cli.forecast import add_shard, forecast_stages
 from dj_assets.defs.jobs import RunReport, run_recipe
 from dj_assets.export_manifest import read_manifest
 from dj_assets.plan import Plan, make_plan
@@ -130,6 +131,19 @@ def test_a_second_run_makes_and_measures_nothing(project: Project, cutter: Cutte
     before, calls = project.outputs(), list(cutter.calls)
     project.run()
     assert project.outputs() == before and cutter.calls == calls
+
+
+def test_a_forecast_knows_that_not_all_may_be_chosen(project: Project) -> None:
+    project.land("a.jsonl", [("a1", 1), ("a2", 2)])
+    project.land("b.jsonl", [("b5", 5)])
+    project.run()
+    store = Store(project.folder / "store")
+    stages = forecast_stages(project.plan, store)
+    for shard in ("a-00000", "b-00000"):
+        add_shard(stages, store.read_samples("clips__1", shard), store)
+    made = stages[1].made
+    assert made is not None
+    assert [len(one) for one in (made.reuse, made.make, made.maybe)] == [2, 0, 1], "a1 is not known to be wanted"
 
 
 def test_a_failed_shard_has_no_later_stage_and_stands_in_nobodys_way(project: Project, cutter: Cutter) -> None:
