@@ -22,10 +22,10 @@ from typing import Any
 from dj_assets.decide import decide, facts_by_key, step_passes
 from dj_assets.errors import DjAssetsError, StoreError
 from dj_assets.export import stats_by_sample
-from dj_assets.operators._whole import Applicant, Candidate
+from dj_assets.operators._whole import Applicant, Candidate, Related
 from dj_assets.plan import Plan, Rule, Step
 from dj_assets.samples import STATS_FIELD, Sample
-from dj_assets.store.rows import Ballot, Provenance, Row, Verdict
+from dj_assets.store.rows import Ballot, Provenance, Relations, Row, Verdict
 from dj_assets.store.store import Store
 
 
@@ -122,21 +122,38 @@ def _rules(plan: Plan) -> Iterable[tuple[Step, Rule]]:
     return [(step, step.rule) for step in plan.steps if step.rule is not None]
 
 
-def choose(plan: Plan, ballots: Iterable[Ballot]) -> dict[str, Verdict]:
+Recall = Callable[[Step], Relations]
+Remember = Callable[[Step, Relations], None]
+
+
+def choose(
+    plan: Plan,
+    ballots: Iterable[Ballot],
+    *,
+    recall: Recall = lambda step: Relations(),
+    remember: Remember = lambda step, relations: None,
+) -> dict[str, Verdict]:
     """Whom the steps over the whole dataset drop: sample id → verdict. ballots: of every shard, in the dataset's order.
 
-    Raises `StoreError` where a step cannot choose among these samples.
+    recall, remember: which papers of a step were related to each other before, so that only new ones are compared. They
+    spare time and change nothing. Raises `StoreError` where a step cannot choose among these samples.
     """
     everybody = list(ballots)
     gone: dict[str, Verdict] = {}
     for number, (step, rule) in enumerate(_rules(plan)):
         candidates = [
-            Candidate(ballot.sample_id, json.loads(ballot.papers[number]))
+            Candidate(ballot.sample_id, ballot.papers[number])
             for ballot in everybody
             if ballot.papers[number] and ballot.sample_id not in gone
         ]
         with _naming(step):
-            choice = rule.whole.choose(candidates, rule.params)
+            related: Related = {}
+            if rule.whole.relate is not None:
+                known = recall(step)
+                relations, related = _related(rule, [candidate.text for candidate in candidates], known)
+                if relations != known:
+                    remember(step, relations)
+            choice = rule.whole.choose(candidates, rule.params, related)
         for sample_id, reason in choice.dropped.items():
             gone[sample_id] = Verdict(
                 sample_id,
@@ -148,6 +165,30 @@ def choose(plan: Plan, ballots: Iterable[Ballot]) -> dict[str, Verdict]:
                 in_favour_of=choice.of.get(sample_id, ""),
             )
     return gone
+
+
+def _related(rule: Rule, texts: Sequence[str], known: Relations) -> tuple[Relations, Related]:
+    """The relations among these papers, and the same by text; pairs of two that are known are not asked for again."""
+    assert rule.whole.relate is not None
+    by_digest = {hashlib.blake2b(text.encode(), digest_size=12).hexdigest(): text for text in texts}
+    kept = [place for place, digest in enumerate(known.papers) if digest in by_digest]
+    places = {place: number for number, place in enumerate(kept)}
+    old = [known.papers[place] for place in kept]
+    new = by_digest.keys() - set(old)
+    papers = [*old, *(digest for digest in by_digest if digest in new)]
+    pairs = [
+        (places[first], places[second], weight)
+        for first, second, weight in known.pairs
+        if first in places and second in places
+    ]
+    if new:
+        pairs += rule.whole.relate([json.loads(by_digest[digest]) for digest in papers], rule.params, len(old))
+    related: dict[str, list[tuple[str, float]]] = {}
+    for first, second, weight in pairs:
+        one, other = by_digest[papers[first]], by_digest[papers[second]]
+        related.setdefault(one, []).append((other, weight))
+        related.setdefault(other, []).append((one, weight))
+    return Relations(tuple(papers), tuple(pairs)), related
 
 
 def verdicts_on(alone: Iterable[Verdict], gone: Mapping[str, Verdict]) -> list[Verdict]:
@@ -193,7 +234,12 @@ def settle(
     """
     recipe = plan.recipe.name
     polls = {shard: poll for shard in shards if (poll := _poll(plan, store, shard)) is not None}
-    gone = choose(plan, (ballot for poll in polls.values() for ballot in poll.ballots))
+    gone = choose(
+        plan,
+        (ballot for poll in polls.values() for ballot in poll.ballots),
+        recall=lambda step: store.recall_relations(recipe, step.key, _relation_id(step)),
+        remember=lambda step, found: store.remember_relations(recipe, step.key, _relation_id(step), found),
+    )
     versions = {shard: poll.version(gone) for shard, poll in polls.items()}
     known = store.read_settled(recipe)
     written: dict[str, Settled] = {}
@@ -205,6 +251,10 @@ def settle(
             written[shard] = Settled(tuple(verdicts), version, path)
     store.write_settled(recipe, versions)
     return written
+
+
+def _relation_id(step: Step) -> str:
+    return step.rule.whole.rule_id(step.rule.params) if step.rule is not None else ""
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,8 @@ POOL: list[tuple[str, dict[str, Any]]] = [
     (MOTION, {"min_score": 2.0}),
     (COPIES, {}),
     (COPIES, {"consider_text": True}),
+    (NEAR, {}),
+    (NEAR, {"max_distance": 4, "keep": "highest_resolution"}),
     (LARGEST, {"field_key": "score", "topk": 4}),
     (LARGEST, {"field_key": "score", "top_ratio": 0.5, "reverse": False}),
     (RANDOM, {"select_ratio": 0.6}),
@@ -38,6 +40,10 @@ POOL: list[tuple[str, dict[str, Any]]] = [
     (BETWEEN, {"field_key": "score", "lower_rank": 1, "upper_percentile": 0.8}),
     (FREQUENT, {"field_key": "text", "topk": 2}),
 ]
+
+
+LOOKS = {"a": (0x0, 360), "b": (0xFF, 720), "c": (0xFFFF_FFFF, 360), "d": (0xF, 360)}
+"""Of each content the hash of its frames, and its height. a and b are 8 bits apart, d 4 from either."""
 
 
 @dataclass(frozen=True)
@@ -85,9 +91,15 @@ def _row(step: Any, sample: Sample, line: Line) -> Row:
     name, [stat] = step.operator.name, step.operator.stats
     value = {DURATION: line.duration, MOTION: line.motion}.get(name, 1)
     status = "ok" if value is not None else "timed_out"
-    details = (line.content,) if name == COPIES else ()
+    details = {COPIES: (line.content,), NEAR: _frames(line.content)}.get(name, ())
     fact = Fact(line.content, name, step.measure_id, stat.name, value, window_details=details, status=status)  # type: ignore[arg-type]
     return Row(sample.sample_id, "videos", 0, sample.videos[0].path, fact)
+
+
+def _frames(content: str) -> tuple[str, ...]:
+    code, height = LOOKS.get(content, (0, 1))
+    frames = ({"phash": f"{code:016x}", "seconds": at, "height": height, "width": 1} for at in (0.0, 1.0))
+    return tuple(json.dumps(frame) for frame in frames)
 
 
 def step_by_step(plan: Plan, dataset: Mapping[str, Sequence[Line]]) -> list[str]:
@@ -116,6 +128,14 @@ def _upstream(name: str, params: Any, rows: Sequence[tuple[str, Line]]) -> set[s
         for sample_id, line in rows:
             first.setdefault((line.content, line.text if params.consider_text else ""), sample_id)
         return set(first.values())
+    if name == NEAR:
+        heights = {row: -LOOKS[row[1].content][1] if params.keep == "highest_resolution" else 0 for row in rows}
+        stay: list[tuple[str, Line]] = []
+        for row in sorted(rows, key=lambda row: heights[row]):
+            codes = [LOOKS[one.content][0] ^ LOOKS[row[1].content][0] for _, one in stay]
+            if all(code.bit_count() > params.max_distance for code in codes):
+                stay.append(row)
+        return {sample_id for sample_id, _ in stay}
     if name == LARGEST:
         count = int(params.topk or params.top_ratio * len(rows))
         ranked = sorted(rows, key=lambda row: -row[1].score if params.reverse else row[1].score)
@@ -130,8 +150,8 @@ def _upstream(name: str, params: Any, rows: Sequence[tuple[str, Line]]) -> set[s
         return {sample_id for sample_id, line in rows if line.text in common}
     from dj_assets.operators import random_selector
 
-    lots = [Candidate(sample_id, None) for sample_id, _ in rows]
-    return {sample_id for sample_id, _ in rows} - random_selector.choose(lots, params).dropped.keys()
+    lots = [Candidate(sample_id, "null") for sample_id, _ in rows]
+    return {sample_id for sample_id, _ in rows} - random_selector.choose(lots, params, {}).dropped.keys()
 
 
 def in_one_go(plan: Plan, dataset: Mapping[str, Sequence[Line]]) -> dict[str, list[Verdict]]:

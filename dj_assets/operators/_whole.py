@@ -1,14 +1,15 @@
 """What an operator over the whole dataset is, a deduplicator or a selector: it says who stays of all who are left.
 
-sample ─paper─► what of it counts, small and JSON     once, when its shard arrives
-papers of all candidates ─choose─► who goes, and why  again with every shard, from the papers alone
+sample ─paper─► what of it counts, small and JSON      once, when its shard arrives
+papers ─relate─► pairs that matter, where it has any   once for each pair
+candidates, pairs ─choose─► who goes, and why          again with every shard
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -16,6 +17,10 @@ from dj_assets.operators._contract import NoParams, Operator, Params
 
 Paper = Any
 """What of a sample counts: None, a bool, number or text, or lists and objects of these. It comes back from JSON."""
+
+
+Related = Mapping[str, Sequence[tuple[str, float]]]
+"""A paper as JSON text -> the papers that it is related to, each with a weight. Both ways."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +41,15 @@ class Applicant:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One sample that every earlier step of the recipe lets pass."""
+    """One sample that every earlier step of the recipe lets pass. text: its paper as JSON."""
 
     sample_id: str
-    paper: Paper
+    text: str
+
+    @property
+    def paper(self) -> Paper:
+        """What of it counts."""
+        return json.loads(self.text)
 
 
 @dataclass(frozen=True)
@@ -69,8 +79,11 @@ class Whole:
         any filter's; its params are options of this operator, too. None: it goes by the record alone.
     params: options that change the choice alone; moving one measures nothing anew.
     paper(applicant, params): what of one sample counts. Raises `DjAssetsError` where it cannot take part at all.
-    choose(candidates, params): candidates in the order of the dataset. Pure: it hangs on nothing else, so that the same
-        samples stay whatever order shards came in. Raises `DjAssetsError` where nothing can be chosen.
+    relate(papers, params, first_new): pairs of papers that the choice asks about, with a weight; first < second, and
+        of two before `first_new` none, since these are known. Whether two are a pair hangs on these two alone.
+    choose(candidates, params, related): candidates in the order of the dataset; related: what `relate` says of their
+        papers. Pure: it hangs on nothing else, so that the same samples stay whatever order shards came in. Raises
+        `DjAssetsError` where nothing can be chosen.
     keeps(params): which samples stay, in words.
     fault(params, stats): an option that cannot be meant; stats: export names of what earlier steps measure, and whether
         each is a list, one number per video.
@@ -82,8 +95,9 @@ class Whole:
     kind: Literal["deduplicator", "selector"]
     params: type[Params]
     paper: Callable[[Applicant, Any], Paper]
-    choose: Callable[[Sequence[Candidate], Any], Choice]
+    choose: Callable[[Sequence[Candidate], Any, Related], Choice]
     keeps: Callable[[Any], str]
+    relate: Callable[[Sequence[Paper], Any, int], Iterable[tuple[int, int, float]]] | None = None
     fault: Callable[[Any, Mapping[str, bool]], Fault | None] = lambda params, stats: None
     measure: Operator | None = None
     ignored: Mapping[str, str] = field(default_factory=dict)

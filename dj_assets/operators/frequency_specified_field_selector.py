@@ -19,7 +19,7 @@ from dj_assets.operators._selecting import (
     unknown_stat,
     word_at,
 )
-from dj_assets.operators._whole import Applicant, Candidate, Choice, Fault, Paper, Whole, all_but
+from dj_assets.operators._whole import Applicant, Candidate, Choice, Fault, Paper, Related, Whole, all_but
 
 
 class FrequencySelectorParams(Params):
@@ -36,7 +36,7 @@ def paper(applicant: Applicant, params: FrequencySelectorParams) -> Paper:
     return word_at(applicant.record, params.field_key, sample_id=applicant.sample_id) if params.field_key else None
 
 
-def choose(candidates: Sequence[Candidate], params: FrequencySelectorParams) -> Choice:
+def choose(candidates: Sequence[Candidate], params: FrequencySelectorParams, related: Related) -> Choice:
     """The samples that have one of the chosen values. All where nothing is asked."""
     groups: dict[Paper, list[int]] = {}
     for place, candidate in enumerate(candidates):

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from dj_assets.operators._contract import Params
 from dj_assets.operators._selecting import in_words, share_or_number
-from dj_assets.operators._whole import Applicant, Candidate, Choice, Whole, all_but
+from dj_assets.operators._whole import Applicant, Candidate, Choice, Related, Whole, all_but
 
 
 class RandomSelectorParams(Params):
@@ -29,7 +29,7 @@ def paper(applicant: Applicant, params: RandomSelectorParams) -> None:
     return None
 
 
-def choose(candidates: Sequence[Candidate], params: RandomSelectorParams) -> Choice:
+def choose(candidates: Sequence[Candidate], params: RandomSelectorParams, related: Related) -> Choice:
     """The samples with the lowest lots; all where there is one sample, or neither option is set."""
     number = share_or_number(params.select_ratio, params.select_num, of=len(candidates))
     if len(candidates) <= 1 or number is None:

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from dj_assets.operators._contract import Params
 from dj_assets.operators._selecting import FIELD_KEY, check_field, number_at, unknown_stat
-from dj_assets.operators._whole import Applicant, Candidate, Choice, Fault, Whole, all_but
+from dj_assets.operators._whole import Applicant, Candidate, Choice, Fault, Related, Whole, all_but
 
 
 class RangeSelectorParams(Params):
@@ -39,7 +39,7 @@ def paper(applicant: Applicant, params: RangeSelectorParams) -> float | None:
     return number_at(applicant.record, params.field_key) if params.field_key else None
 
 
-def choose(candidates: Sequence[Candidate], params: RangeSelectorParams) -> Choice:
+def choose(candidates: Sequence[Candidate], params: RangeSelectorParams, related: Related) -> Choice:
     """Samples without a number come before all others, as upstream's smallest number does."""
     if len(candidates) <= 1 or not _is_asked(params):
         return Choice()

@@ -22,7 +22,7 @@ from dj_assets.operators._selecting import (
     unknown_stat,
     word_at,
 )
-from dj_assets.operators._whole import Applicant, Candidate, Choice, Fault, Paper, Whole, all_but
+from dj_assets.operators._whole import Applicant, Candidate, Choice, Fault, Paper, Related, Whole, all_but
 
 
 class TopkSelectorParams(Params):
@@ -43,7 +43,7 @@ def paper(applicant: Applicant, params: TopkSelectorParams) -> Paper:
     return word_at(applicant.record, params.field_key, sample_id=applicant.sample_id)
 
 
-def choose(candidates: Sequence[Candidate], params: TopkSelectorParams) -> Choice:
+def choose(candidates: Sequence[Candidate], params: TopkSelectorParams, related: Related) -> Choice:
     """The samples with the largest (smallest) values; those without a value come last. All where nothing is asked."""
     number = share_or_number(params.top_ratio, params.topk, of=len(candidates))
     if len(candidates) <= 1 or not params.field_key or number is None:

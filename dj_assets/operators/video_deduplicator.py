@@ -14,7 +14,7 @@ from pydantic import Field
 
 from dj_assets.frames import VideoInfo
 from dj_assets.operators._contract import NoParams, Operator, Params, Scores, Stat
-from dj_assets.operators._whole import Applicant, Candidate, Choice, Whole, first_of_each
+from dj_assets.operators._whole import Applicant, Candidate, Choice, Related, Whole, first_of_each
 
 
 class VideoDeduplicatorParams(Params):
@@ -44,11 +44,11 @@ def paper(applicant: Applicant, params: VideoDeduplicatorParams) -> list[str] | 
     return digests or None
 
 
-def choose(candidates: Sequence[Candidate], params: VideoDeduplicatorParams) -> Choice:
+def choose(candidates: Sequence[Candidate], params: VideoDeduplicatorParams, related: Related) -> Choice:
     """The first sample of each set of equal ones."""
     return first_of_each(
         candidates,
-        lambda candidate: None if candidate.paper is None else tuple(candidate.paper),
+        lambda candidate: None if candidate.text == "null" else candidate.text,
         says=lambda stays: f"a copy of {stays}, which comes first",
     )
 

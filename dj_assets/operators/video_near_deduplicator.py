@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +21,7 @@ from pydantic import Field
 from dj_assets.errors import TooShort
 from dj_assets.frames import FramePlan, Look, VideoInfo, Windows, single, uniform
 from dj_assets.operators._contract import Operator, Params, Scores, Stat
-from dj_assets.operators._whole import Applicant, Candidate, Choice, Whole
+from dj_assets.operators._whole import Applicant, Candidate, Choice, Related, Whole
 
 SIDE, LOW = 32, 8
 LEAST_SPREAD = 3.0
@@ -103,107 +102,39 @@ def hashed_frames(values: npt.NDArray[np.float64]) -> float:
 
 # --- which videos are copies
 
+VideoPaper = dict[str, Any]
+"""Of one video: `phash`, one per frame, with blanks between and `-` for none; `seconds` of the last one; `height` and
+`width`. A text instead of a list, since a hundred thousand of these are read with each shard."""
 
-def paper(applicant: Applicant, params: NearParams) -> list[dict[str, Any]] | None:
+VideoPapers = list[VideoPaper]
+
+
+def paper(applicant: Applicant, params: NearParams) -> VideoPapers | None:
     """Of each video the hashes of its frames, its length and its picture. None for a sample without videos."""
     return [_video_paper([json.loads(text) for text in texts]) for texts in applicant.details] or None
 
 
-def _video_paper(frames: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _video_paper(frames: Sequence[dict[str, Any]]) -> VideoPaper:
     size = frames[0]
     seconds = max(frame["seconds"] for frame in frames)
-    hashes = [frame["phash"] for frame in frames]
+    hashes = " ".join(frame["phash"] or "-" for frame in frames)
     return {"phash": hashes, "seconds": seconds, "height": size["height"], "width": size["width"]}
 
 
-@dataclass(frozen=True)
-class _Copies:
-    """Groups of samples with one and the same paper, and which groups are near each other.
-
-    of: group of each candidate, -1 where it cannot be compared. near: group -> (group, bits apart). rank: by group, by
-    which a copy is preferred, lowest first.
-    """
-
-    of: list[int]
-    near: dict[int, list[tuple[int, float]]]
-    rank: list[float]
-
-    def around(self, group: int) -> list[tuple[int, float]]:
-        """A group and those near it, each with the bits between."""
-        return [(group, 0.0), *self.near.get(group, ())]
-
-
-def choose(candidates: Sequence[Candidate], params: NearParams) -> Choice:
-    """Candidates come by preference; one goes where a copy of it has come to stay before. So every sample that goes is
-    near the one that stays in its place, and of those that stay no two are near each other."""
-    copies = _copies(candidates, params)
-    comparable = [at for at, group in enumerate(copies.of) if group >= 0]
-    stays: dict[int, tuple[int, int]] = {}  # group -> (turn, place) of the candidate that stays
-    dropped: dict[str, str] = {}
-    of: dict[str, str] = {}
-    for turn, at in enumerate(sorted(comparable, key=lambda at: (copies.rank[copies.of[at]], at))):
-        group = copies.of[at]
-        near = [(*stays[other], bits) for other, bits in copies.around(group) if other in stays]
-        if not near:
-            stays[group] = turn, at
-            continue
-        _, first, bits = min(near)
-        gone, stayed = candidates[at], candidates[first]
-        dropped[gone.sample_id], of[gone.sample_id] = _reason(gone, stayed, bits, params), stayed.sample_id
-    return Choice(dropped, of)
-
-
-def _copies(candidates: Sequence[Candidate], params: NearParams) -> _Copies:
-    groups: dict[str, int] = {}
-    papers: list[list[dict[str, Any]]] = []
-    of: list[int] = []
-    for candidate in candidates:
-        if not candidate.paper:
-            of.append(-1)
-            continue
-        text = json.dumps(candidate.paper)
-        if text not in groups:
-            groups[text] = len(papers)
-            papers.append(candidate.paper)
-        of.append(groups[text])
-    near: dict[int, list[tuple[int, float]]] = {}
-    for first, second, bits in _near_papers(papers, params):
-        near.setdefault(first, []).append((second, bits))
-        near.setdefault(second, []).append((first, bits))
-    return _Copies(_without_hashes(of, papers), near, [_rank(paper, params.keep) for paper in papers])
-
-
-def _without_hashes(of: Sequence[int], papers: Sequence[Sequence[dict[str, Any]]]) -> list[int]:
-    """The groups, -1 for those of which some video cannot be compared with anything."""
-    blind = {at for at, paper in enumerate(papers) if any(not _has_hashes(video) for video in paper)}
-    return [-1 if group in blind else group for group in of]
-
-
-def _has_hashes(video: dict[str, Any]) -> bool:
-    found = sum(one is not None for one in video["phash"])
-    return found > 0 and found >= _least_places(len(video["phash"]))
-
-
-def _least_places(num_frames: int) -> int:
-    """Frames of which both videos must have a hash: half of them."""
-    return (num_frames + 1) // 2
-
-
-def _rank(paper: Sequence[dict[str, Any]], keep: Keep) -> float:
-    if keep == "highest_resolution":
-        return -float(sum(video["height"] * video["width"] for video in paper))
-    return -float(sum(video["seconds"] for video in paper)) if keep == "longest" else 0.0
-
-
-def _near_papers(papers: Sequence[Sequence[dict[str, Any]]], params: NearParams) -> Iterator[tuple[int, int, float]]:
-    """(paper, paper, bits apart) of those whose videos are near one by one; bits of the farthest of them."""
+def relate(
+    papers: Sequence[VideoPapers | None], params: NearParams, first_new: int
+) -> Iterator[tuple[int, int, float]]:
+    """Pairs whose videos are near one by one, with the bits by which the farthest of them differ."""
     shapes: dict[tuple[int, ...], list[int]] = {}
     for at, one in enumerate(papers):
-        shapes.setdefault(tuple(len(video["phash"]) for video in one), []).append(at)
+        if _is_comparable(one):
+            shapes.setdefault(tuple(video["phash"].count(" ") + 1 for video in one), []).append(at)
     for shape, alike in shapes.items():
+        old = sum(at < first_new for at in alike)
         found: dict[tuple[int, int], float] | None = None
         for number in range(len(shape)):
-            near = _near_videos([papers[at][number] for at in alike], params)
+            videos = [papers[at][number] for at in alike]  # type: ignore[index]  # None is not comparable
+            near = _near_videos(videos, params, old)
             if found is not None:
                 near = {pair: max(bits, found[pair]) for pair, bits in near.items() if pair in found}
             found = near
@@ -211,14 +142,59 @@ def _near_papers(papers: Sequence[Sequence[dict[str, Any]]], params: NearParams)
             yield alike[first], alike[second], bits
 
 
-def _near_videos(videos: Sequence[dict[str, Any]], params: NearParams) -> dict[tuple[int, int], float]:
+def choose(candidates: Sequence[Candidate], params: NearParams, related: Related) -> Choice:
+    """Candidates come by preference; one goes where a copy of it has come to stay before. So every sample that goes is
+    near the one that stays in its place, and of those that stay no two are near each other."""
+    papers: dict[str, VideoPapers | None] = {one.text: one.paper for one in candidates}
+    ranks = {text: _rank(paper, params.keep) for text, paper in papers.items() if _is_comparable(paper)}
+    comparable = [at for at, one in enumerate(candidates) if one.text in ranks]
+    stays: dict[str, tuple[int, int]] = {}  # paper -> (turn, place) of the candidate that stays
+    dropped: dict[str, str] = {}
+    of: dict[str, str] = {}
+    for turn, at in enumerate(sorted(comparable, key=lambda at: (ranks[candidates[at].text], at))):
+        gone = candidates[at]
+        copies = [(gone.text, 0.0), *related.get(gone.text, ())]
+        near = [(*stays[text], bits) for text, bits in copies if text in stays]
+        if not near:
+            stays[gone.text] = turn, at
+            continue
+        _, first, bits = min(near)
+        stayed = candidates[first]
+        dropped[gone.sample_id], of[gone.sample_id] = _reason(gone, stayed, bits, params), stayed.sample_id
+    return Choice(dropped, of)
+
+
+def _is_comparable(paper: VideoPapers | None) -> TypeGuard[VideoPapers]:
+    """Whether each of a sample's videos has enough hashes, and there is one at all."""
+    return bool(paper) and all(map(_has_hashes, paper or ()))
+
+
+def _has_hashes(video: VideoPaper) -> bool:
+    num_frames, missing = video["phash"].count(" ") + 1, video["phash"].count("-")
+    return 0 < num_frames - missing >= _least_places(num_frames)
+
+
+def _least_places(num_frames: int) -> int:
+    """Frames of which both videos must have a hash: half of them."""
+    return (num_frames + 1) // 2
+
+
+def _rank(paper: VideoPapers, keep: Keep) -> float:
+    if keep == "highest_resolution":
+        return -float(sum(video["height"] * video["width"] for video in paper))
+    return -float(sum(video["seconds"] for video in paper)) if keep == "longest" else 0.0
+
+
+def _near_videos(videos: Sequence[VideoPaper], params: NearParams, first_new: int) -> dict[tuple[int, int], float]:
     """(place, place) -> bits apart, of videos with equally many frames."""
     from dj_assets.operators._hamming import near_pairs
 
-    hashes = [video["phash"] for video in videos]
-    codes = np.array([[int(one or "0", 16) for one in row] for row in hashes], dtype=np.uint64)
-    present = np.array([[one is not None for one in row] for row in hashes])
-    found = near_pairs(codes, present, params.max_distance, least_places=_least_places(codes.shape[1]))
+    hashes = [video["phash"].split() for video in videos]
+    present = np.array([[one != "-" for one in row] for row in hashes])
+    codes = np.array([[0 if one == "-" else int(one, 16) for one in row] for row in hashes], dtype=np.uint64)
+    found = near_pairs(
+        codes, present, params.max_distance, least_places=_least_places(codes.shape[1]), first_new=first_new
+    )
     seconds = np.array([video["seconds"] for video in videos])
     first, second = seconds[found.first], seconds[found.second]
     allowed = np.maximum(ALWAYS_ALLOWED_SECONDS, params.max_duration_gap * np.maximum(first, second))
@@ -257,6 +233,7 @@ OPERATOR = Whole(
     kind="deduplicator",
     params=NearParams,
     paper=paper,
+    relate=relate,
     choose=choose,
     keeps=keeps,
     measure=Operator(

@@ -2,6 +2,7 @@
 
 tables/<recipe>/ballots/<shard>.parquet    one line per sample: the verdict on it alone, and its papers
 tables/<recipe>/ballots/settled.json       shard -> version of its verdicts as they were last written
+tables/<recipe>/ballots/<step>.json        which papers of a step were found to be related, so as not to ask again
 tables/<recipe>/ballots/.lock              held by whoever settles or exports
 
 All of it follows from the shards' other tables: it can be deleted, and is made again when its shards are decided again.
@@ -19,7 +20,7 @@ from pathlib import Path
 
 from dj_assets.errors import StoreError
 from dj_assets.store import files
-from dj_assets.store.rows import Ballot, Verdict
+from dj_assets.store.rows import Ballot, Relations, Verdict
 from dj_assets.store.schemas import BALLOTS, VERDICTS, ballot_of, verdict_of
 
 SETTLED = "settled.json"
@@ -70,6 +71,31 @@ def write_settled(folder: Path, versions: Mapping[str, str]) -> None:
         temporary.write_text(text, encoding="utf-8")
 
     files.write_atomically(folder / SETTLED, write)
+
+
+def recall_relations(folder: Path, step_key: str, relation_id: str) -> Relations:
+    """What was related before; nothing where that was by another rule, is not there, or not readable."""
+    try:
+        found = json.loads(_relations_path(folder, step_key).read_text(encoding="utf-8"))
+        if found["relation_id"] != relation_id:
+            return Relations()
+        return Relations(tuple(found["papers"]), tuple((int(a), int(b), float(w)) for a, b, w in found["pairs"]))
+    except (OSError, ValueError, TypeError, KeyError):
+        return Relations()
+
+
+def remember_relations(folder: Path, step_key: str, relation_id: str, relations: Relations) -> None:
+    """Replace what is known to be related. Raises `StoreError`."""
+    text = json.dumps({"relation_id": relation_id, "papers": relations.papers, "pairs": relations.pairs})
+
+    def write(temporary: Path) -> None:
+        temporary.write_text(text, encoding="utf-8")
+
+    files.write_atomically(_relations_path(folder, step_key), write)
+
+
+def _relations_path(folder: Path, step_key: str) -> Path:
+    return folder / f"{files.part(step_key, what='step')}.json"
 
 
 @contextmanager

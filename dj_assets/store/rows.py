@@ -88,6 +88,15 @@ class Ballot:
 
 
 @dataclass(frozen=True)
+class Relations:
+    """Which papers of a step over the whole dataset are related, all with all. papers: digests. pairs: two places in
+    `papers`, and a weight."""
+
+    papers: tuple[str, ...] = ()
+    pairs: tuple[tuple[int, int, float], ...] = ()
+
+
+@dataclass(frozen=True)
 class Provenance:
     """Written into every record file's own metadata and into the ledger.
 

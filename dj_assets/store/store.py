@@ -42,7 +42,7 @@ from dj_assets.store import (
 )
 from dj_assets.store import facts as facts_log
 from dj_assets.store.measures import MeasureInfo
-from dj_assets.store.rows import Ballot, Fact, Provenance, Row, Verdict
+from dj_assets.store.rows import Ballot, Fact, Provenance, Relations, Row, Verdict
 from dj_assets.store.schemas import (
     BALLOTS,
     SAMPLES,
@@ -166,6 +166,14 @@ class Store:
     def write_settled(self, recipe: str, versions: Mapping[str, str]) -> None:
         """Replace what was settled."""
         ballots.write_settled(self._ballots_path(recipe, "any").parent, versions)
+
+    def recall_relations(self, recipe: str, step_key: str, relation_id: str) -> Relations:
+        """Which papers of a step are known to be related, under this rule."""
+        return ballots.recall_relations(self._ballots_path(recipe, "any").parent, step_key, relation_id)
+
+    def remember_relations(self, recipe: str, step_key: str, relation_id: str, relations: Relations) -> None:
+        """Replace that."""
+        ballots.remember_relations(self._ballots_path(recipe, "any").parent, step_key, relation_id, relations)
 
     @contextmanager
     def settling(self, recipe: str) -> Iterator[None]:

@@ -33,9 +33,18 @@ def chosen(name: str, applicants: Sequence[Applicant], **options: Any) -> Choice
     """The choice among them, by way of JSON, as between two runs."""
     operator = whole(name)
     params = operator.params(**options)
-    papers = [json.loads(json.dumps(operator.paper(one, params))) for one in applicants]
-    pairs = zip(applicants, papers, strict=True)
-    return operator.choose([Candidate(one.sample_id, paper) for one, paper in pairs], params)
+    candidates = [Candidate(one.sample_id, json.dumps(operator.paper(one, params))) for one in applicants]
+    papers = list(dict.fromkeys(candidate.text for candidate in candidates))
+    related: dict[str, list[tuple[str, float]]] = {}
+    for first, second, weight in operator.relate(map_json(papers), params, 0) if operator.relate else ():
+        related.setdefault(papers[first], []).append((papers[second], weight))
+        related.setdefault(papers[second], []).append((papers[first], weight))
+    return operator.choose(candidates, params, related)
+
+
+def map_json(texts: Sequence[str]) -> list[Any]:
+    """What these texts stand for."""
+    return [json.loads(text) for text in texts]
 
 
 def kept(name: str, applicants: Sequence[Applicant], **options: Any) -> list[int]:

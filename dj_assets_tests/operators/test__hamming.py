@@ -43,9 +43,10 @@ def by_hand(codes: np.ndarray, present: np.ndarray, max_distance: float, least: 
     places=st.integers(1, 5),
     max_distance=st.sampled_from([0, 0.5, 3, 7.9, 8, 12, 20]),
     lost=st.sampled_from([0.0, 0.3]),
+    known=st.floats(0, 1),
 )
 def test_every_way_finds_the_pairs_that_comparing_each_with_each_finds(
-    flips: int | None, seed: int, count: int, places: int, max_distance: float, lost: float
+    flips: int | None, seed: int, count: int, places: int, max_distance: float, lost: float, known: float
 ) -> None:
     rng = np.random.default_rng(seed)
     codes = made(rng, count, places, copies=count, flips=6) if count else np.zeros((0, places), dtype=np.uint64)
@@ -53,13 +54,15 @@ def test_every_way_finds_the_pairs_that_comparing_each_with_each_finds(
     usual = _hamming._best_flips
     _hamming._best_flips = lambda *_: flips  # type: ignore[assignment]
     try:
-        found = near_pairs(codes, present, max_distance, least_places=(places + 1) // 2)
+        first_new = int(known * count)
+        found = near_pairs(codes, present, max_distance, least_places=(places + 1) // 2, first_new=first_new)
     finally:
         _hamming._best_flips = usual
     pairs = dict(
         zip(zip(found.first.tolist(), found.second.tolist(), strict=True), found.distances.tolist(), strict=True)
     )
-    assert pairs == by_hand(codes, present, max_distance, (places + 1) // 2)
+    expected = by_hand(codes, present, max_distance, (places + 1) // 2)
+    assert pairs == {pair: bits for pair, bits in expected.items() if pair[1] >= first_new}
 
 
 def test_twenty_times_as_many_rows_take_far_less_than_four_hundred_times_as_long() -> None:
@@ -73,5 +76,6 @@ def test_twenty_times_as_many_rows_take_far_less_than_four_hundred_times_as_long
 
 
 def test_small_sets_are_compared_each_with_each() -> None:
-    assert _hamming._best_flips(100, 8, 8.0) is None
-    assert _hamming._best_flips(1_000_000, 8, 8.0) == 2
+    assert _hamming._best_flips(100, 100, 8, 8.0) is None
+    assert _hamming._best_flips(1_000_000, 1_000_000, 8, 8.0) == 2
+    assert _hamming._best_flips(100_000, 10, 8, 8.0) is None, "a few new ones are compared with all"

@@ -59,7 +59,7 @@ def test_is_a_full_declaration_over_the_whole_dataset(name: str) -> None:
     assert len(set(whole.option_names)) == len(whole.option_names)
     assert whole.params(**json.loads(whole.params().model_dump_json())) == whole.params()
     assert operators.measure(name) == whole.operator or whole.measure is None
-    assert whole.choose([], whole.params()).dropped == {}, "of nobody, nobody goes"
+    assert whole.choose([], whole.params(), {}).dropped == {}, "of nobody, nobody goes"
 
 
 @pytest.mark.parametrize("name", [*NAMES, *WHOLE])
