@@ -186,7 +186,7 @@ def product_name(stem: str, content_hash: str, maker: str) -> str:
     """Name of the products of one video, without frames and suffix. A product's own products do not grow longer names.
 
     >>> product_name("a__dj_0123456789abcdef_0-24", "00ff", "m")
-    'a__dj_b5f5e5e2c4c5d8a1'
+    'a__dj_94e066b1acd0353f'
     """
     digest = hashlib.blake2b(f"{content_hash}\n{maker}".encode(), digest_size=8).hexdigest()
     short = _MADE.sub("", stem).encode(errors="surrogateescape")[:MOST_STEM_BYTES].decode(errors="ignore")
