@@ -147,8 +147,10 @@ def products_of(
 ) -> list[Product]:
     """Open a video, find out what it is, and have a mapper make its products.
 
-    Where the frames that the packets promise do not come out, all packets are decoded in order, and where that does not
-    help, frames are counted by decoding. opened: opens the video, several times if need be. Raises `MediaError`.
+    Where the frames that the packets promise do not come out, all packets are decoded in order. Where that does not help
+    and FFmpeg has no complaint, some packets show nothing, and frames are counted by decoding.
+
+    opened: opens the video, several times if need be. Raises `MediaError`.
     """
     from dj_assets.video.decode import FramesMissing, is_planned, with_rotation
     from dj_assets.video.probe import probe, rescan_by_decoding
@@ -176,7 +178,8 @@ def products_of(
         except FramesMissing:
             with opened() as again:
                 rescan = rescan_by_decoding(again)
-                if rescan.info.num_frames_from_scan == scan.info.num_frames_from_scan:
+                # Where FFmpeg complained, frames are lost, and a clip without them would pass for a whole one.
+                if again.logs or rescan.info.num_frames_from_scan == scan.info.num_frames_from_scan:
                     raise
                 info = replace(rescan.info, rotation_degrees=scan.info.rotation_degrees)
                 return made(again, replace(rescan, info=info), linear=True)

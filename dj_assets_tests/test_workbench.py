@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -126,3 +128,20 @@ def test_a_video_that_opens_but_does_not_decode_is_told_of(moving: Path, tmp_pat
     with pytest.raises(Unreadable, match="frame"):
         made("video_split_by_duration_mapper", broken, tmp_path / "out", split_duration=0.5)
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_packet_that_shows_nothing_is_no_lost_frame(
+    moving: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some streams have packets without a picture. Nothing fails to decode, so nothing is lost."""
+    from dj_assets.video import probe as probing
+
+    def with_a_phantom(video: Any, **options: Any) -> Any:
+        scan = probe(video, **options)
+        info = replace(scan.info, pts_seconds=np.append(scan.info.pts_seconds, 2.0))
+        return replace(scan, info=info, ticks=np.append(scan.ticks, scan.ticks[-1] + 512), packets=None)
+
+    probe = probing.probe
+    monkeypatch.setattr(probing, "probe", with_a_phantom)
+    products = made("video_split_by_duration_mapper", moving, tmp_path / "out", split_duration=1)
+    assert [len(seen(product.path).seconds) for product in products] == [24, 24]
