@@ -147,8 +147,8 @@ def products_of(
 ) -> list[Product]:
     """Open a video, find out what it is, and have a mapper make its products.
 
-    Where the frames that the packets promise do not come out, all packets are decoded in order. Where that does not help
-    and FFmpeg has no complaint, some packets show nothing, and frames are counted by decoding.
+    Where the frames that the packets promise do not come out, all packets are decoded in order. Where that does not
+    help and FFmpeg has no complaint, some packets show nothing, and frames are counted by decoding.
 
     opened: opens the video, several times if need be. Raises `MediaError`.
     """
