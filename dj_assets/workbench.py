@@ -147,8 +147,10 @@ def products_of(
 ) -> list[Product]:
     """Open a video, find out what it is, and have a mapper make its products.
 
-    Where the frames that the packets promise do not come out, all packets are decoded in order, and where that does not
-    help, frames are counted by decoding. opened: opens the video, several times if need be. Raises `MediaError`.
+    Where the frames that the packets promise do not come out, all packets are decoded in order. Where that does not
+    help and FFmpeg has no complaint, some packets show nothing, and frames are counted by decoding.
+
+    opened: opens the video, several times if need be. Raises `MediaError`.
     """
     from dj_assets.video.decode import FramesMissing, is_planned, with_rotation
     from dj_assets.video.probe import probe, rescan_by_decoding
@@ -176,7 +178,8 @@ def products_of(
         except FramesMissing:
             with opened() as again:
                 rescan = rescan_by_decoding(again)
-                if rescan.info.num_frames_from_scan == scan.info.num_frames_from_scan:
+                # Where FFmpeg complained, frames are lost, and a clip without them would pass for a whole one.
+                if again.logs or rescan.info.num_frames_from_scan == scan.info.num_frames_from_scan:
                     raise
                 info = replace(rescan.info, rotation_degrees=scan.info.rotation_degrees)
                 return made(again, replace(rescan, info=info), linear=True)
@@ -186,7 +189,7 @@ def product_name(stem: str, content_hash: str, maker: str) -> str:
     """Name of the products of one video, without frames and suffix. A product's own products do not grow longer names.
 
     >>> product_name("a__dj_0123456789abcdef_0-24", "00ff", "m")
-    'a__dj_b5f5e5e2c4c5d8a1'
+    'a__dj_94e066b1acd0353f'
     """
     digest = hashlib.blake2b(f"{content_hash}\n{maker}".encode(), digest_size=8).hexdigest()
     short = _MADE.sub("", stem).encode(errors="surrogateescape")[:MOST_STEM_BYTES].decode(errors="ignore")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from dj_assets.errors import StoreError, Unreadable
 from dj_assets.operators._mapper import Span
 from dj_assets.workbench import product_name
 from dj_assets_tests import videos
-from dj_assets_tests.benches import bench, off_by, seen
+from dj_assets_tests.benches import bench, made, off_by, seen
 
 ENCODERS_LOSS = 3.0
 """Grey levels by which a clip's pictures may lie off its parent's, on the mean; neighbours differ by twice that."""
@@ -106,3 +108,40 @@ def test_a_folder_that_cannot_be_written_to_is_no_fault_of_the_video(moving: Pat
     (tmp_path / "file").write_text("")
     with bench(moving, tmp_path / "file") as at, pytest.raises(StoreError, match="cannot write"):
         at.clips([Span(0, 2)])
+
+
+@pytest.mark.parametrize("codec", ["h264_intra_refresh", "hevc_ts"])
+def test_streams_that_cannot_be_planned_are_decoded_in_order(codec: str, tmp_path: Path) -> None:
+    """Their key packets are not what they seem: what is made first fails, and is made again from all packets."""
+    name, suffix, options = videos.CODECS[codec]
+    frames = videos.shifting(videos.texture(height=96, width=128), num_frames=40, pixels_per_frame=3)
+    path = videos.write_video(tmp_path / f"v{suffix}", frames, codec=name, options=options)
+    products = made("video_split_by_duration_mapper", path, tmp_path / "out", split_duration=1)
+    counts = [len(seen(product.path).seconds) for product in products]
+    assert counts == [24, 16]
+    pictures = np.concatenate([seen(product.path).pictures for product in products])
+    assert off_by(pictures, seen(path).pictures) < ENCODERS_LOSS
+
+
+def test_a_video_that_opens_but_does_not_decode_is_told_of(moving: Path, tmp_path: Path) -> None:
+    broken = videos.blank_packet(moving, tmp_path / "broken.mp4", index=20)
+    with pytest.raises(Unreadable, match="frame"):
+        made("video_split_by_duration_mapper", broken, tmp_path / "out", split_duration=0.5)
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_packet_that_shows_nothing_is_no_lost_frame(
+    moving: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some streams have packets without a picture. Nothing fails to decode, so nothing is lost."""
+    from dj_assets.video import probe as probing
+
+    def with_a_phantom(video: Any, **options: Any) -> Any:
+        scan = probe(video, **options)
+        info = replace(scan.info, pts_seconds=np.append(scan.info.pts_seconds, 2.0))
+        return replace(scan, info=info, ticks=np.append(scan.ticks, scan.ticks[-1] + 512), packets=None)
+
+    probe = probing.probe
+    monkeypatch.setattr(probing, "probe", with_a_phantom)
+    products = made("video_split_by_duration_mapper", moving, tmp_path / "out", split_duration=1)
+    assert [len(seen(product.path).seconds) for product in products] == [24, 24]
