@@ -261,8 +261,9 @@ def _unknown(step: Step, video: Video) -> Iterator[Fact]:
 class MapperForecast:
     """What a mapper asks about: distinct contents (and texts, where it reads them).
 
-    reuse: its products are there. make: to be made. maybe: only if no step before it drops the sample, whose numbers are
-    not known, or which chooses among all samples. waiting: samples of which nothing can be said yet, since their products are not there. costs: worker seconds lately.
+    reuse: its products are there. make: to be made. maybe: only if no step before it drops the sample, one whose
+    numbers are not known, or one that chooses among all. waiting: samples of which nothing can be said yet, since their
+    products are not there. costs: worker seconds lately.
     """
 
     step: MapperStep
