@@ -773,7 +773,8 @@ class _OptionReader:
     def ranges(self, operator: Operator) -> tuple[StatRange, ...]:
         low_closed = self.flag("min_closed_interval", True)
         high_closed = self.flag("max_closed_interval", True)
-        is_reversed = "reversed_range" not in operator.ignored and self.flag("reversed_range", False)
+        is_its_own = "reversed_range" in {*operator.ignored, *operator.params.model_fields}
+        is_reversed = not is_its_own and self.flag("reversed_range", False)
         ranges = []
         for stat in operator.stats:
             if stat.is_flag:
