@@ -110,3 +110,27 @@ def test_known_numbers_need_no_weights(project: Path) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         report = run_recipe(made, instance=instance, store_root=project / "store")
     assert report.failed and "not on this machine" in report.failed[0].failure
+
+
+def test_a_mapper_without_its_weights_stops_the_stage_before_it(project: Path) -> None:
+    (project / "recipes" / "r.yaml").write_text(
+        "dataset_path: ds.jsonl\nexport_path: out/res.jsonl\nprocess:\n  - video_motion_score_filter: {min_score: 0}\n"
+        "  - video_captioning_from_frames_mapper: {keep_original_sample: false}\n"
+    )
+    with dg.DagsterInstance.ephemeral() as instance:
+        report = run_recipe(plan(), instance=instance, store_root=project / "store")
+    assert "video_captioning_from_frames_mapper: the weights of" in report.failed[0].failure
+    assert measured(project) == []
+
+
+def test_a_mapper_with_its_weights_gives_words(project: Path) -> None:
+    tiny_models.blip2(project / "blip2")
+    (project / "recipes" / "r.yaml").write_text(
+        "dataset_path: ds.jsonl\nexport_path: out/res.jsonl\nprocess:\n  - video_captioning_from_frames_mapper:\n"
+        "      {keep_original_sample: false, hf_img2seq: ./blip2, max_new_tokens: 4}\n"
+    )
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert run_recipe(plan(), instance=instance, store_root=project / "store").success
+    [line] = (project / "out" / "res.jsonl").read_text().splitlines()
+    text = json.loads(line)["text"]
+    assert text.startswith("<__dj__video> ") and ". " in text

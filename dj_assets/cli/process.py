@@ -69,7 +69,7 @@ def _require(plan: Plan) -> None:
 
     store = Store(store_root())
     for step, error in lacking(plan.all_steps):
-        if all(known.measure_id != step.measure_id for known in store.measures(step.operator_name)):
+        if not store.knows_measure(step.operator_name, step.measure_id):
             raise error
 
 

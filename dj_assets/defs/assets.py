@@ -65,7 +65,7 @@ def build_recipe_defs(plan: Plan) -> dg.Definitions:
     Of a recipe with mappers, the assets of every stage: what a mapper makes is the samples of the next one. Resources
     `store`, `cpu` and `gpu` come from whoever merges it (see `resources.project_resources`).
     """
-    assets = [asset for stage in plan.stages for asset in _stage_assets(RecipeGraph(stage))]
+    assets = [asset for stage in plan.stages for asset in _stage_assets(RecipeGraph(stage, plan))]
     job = dg.define_asset_job(
         plan.recipe.name,
         selection=dg.AssetSelection.assets(*RecipeGraph(plan).keys),
@@ -103,9 +103,13 @@ def broken_recipe_defs(name: str, file: Path, error: str) -> dg.Definitions:
 
 @dataclass(frozen=True)
 class RecipeGraph:
-    """The names of one stage's assets, and what follows from its plan alone. A recipe without mappers is one stage."""
+    """The names of one stage's assets, and what follows from its plan alone. A recipe without mappers is one stage.
+
+    whole: the recipe's last stage, where this one is run as a part of that.
+    """
 
     plan: Plan
+    whole: Plan | None = None
 
     @property
     def name(self) -> str:
@@ -115,6 +119,15 @@ class RecipeGraph:
     def group(self) -> str:
         """Of the assets of all stages: the recipe's name."""
         return self.plan.recipe.family
+
+    def later_steps(self) -> Iterator[tuple[dg.AssetKey, Step | MapperStep]]:
+        """What makes an asset of a later stage, and its key."""
+        stages = self.whole.stages if self.whole is not None else (self.plan,)
+        for stage in stages[len(self.plan.stages) :]:
+            graph = RecipeGraph(stage)
+            if stage.made_by is not None:
+                yield graph.samples, stage.made_by
+            yield from ((graph.stats(step), step) for step in stage.steps)
 
     @property
     def before(self) -> "RecipeGraph":
@@ -560,12 +573,19 @@ def _measure(
 
 
 def _require(work: _ShardWork, samples: Sequence[Sample]) -> None:
-    """Raise what a step of this run lacks, those of later passes included: before anything is decoded for nothing."""
+    """Raise what a step of this run lacks, those of later passes and stages included: before anything is decoded for
+    nothing. What a later stage will look at is not known yet: where the store has a step's measure, it may go on.
+    """
     from dj_assets.measure import require
 
     asked = work.context.run.asset_selection
     steps = [step for step in work.plan.steps if not asked or work.graph.stats(step) in asked]
     require(steps, samples, work.store)
+    for key, step in work.graph.later_steps():
+        if (asked and key not in asked) or work.store.knows_measure(step.operator_name, step.measure_id):
+            continue
+        if (error := step.lacks) is not None:
+            raise error
 
 
 def _retry(work: _ShardWork, steps: Sequence[Step]) -> "Retry | None":

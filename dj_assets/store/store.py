@@ -284,6 +284,10 @@ class Store:
         """Every measure that was ever taken, of one operator or of all."""
         return list(measures.described(self.root, operator))
 
+    def knows_measure(self, operator: str, measure_id: str) -> bool:
+        """Whether a measure was ever taken."""
+        return any(info.measure_id == measure_id for info in self.measures(operator))
+
     def recent_costs(self, operator: str, measure_id: str) -> dict[str, float]:
         """Worker seconds of some videos under a measure, by content hash; see `costs.recent`."""
         return costs.recent(self.root, operator, measure_id)
