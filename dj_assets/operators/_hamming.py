@@ -22,8 +22,9 @@ MOST_FLIPS = 2
 BLOCK_PAIRS = 4_000_000
 """Pairs that are looked at together: some 100 MB."""
 
-SORT_COST, JOIN_COST, PAIR_COST = 100, 50, 15
-"""Nanoseconds to sort a row into a table, to look one up in it, and to compare one pair at one place; on one core."""
+SORT_COST, JOIN_COST, PAIR_COST, CALL_COST = 100, 50, 15, 40_000
+"""Nanoseconds to sort a row into a table, to look one up in it, to compare one pair at one place, and to begin; on one
+core."""
 
 Codes = npt.NDArray[np.uint64]
 Flags = npt.NDArray[np.bool_]
@@ -87,8 +88,9 @@ def _best_flips(count: int, new: int, places: int, max_distance: float) -> int |
     for flips in range(MOST_FLIPS + 1):
         pieces = int(max_distance) // (flips + 1) + 1
         tables, size = places * pieces, 2 ** (BITS // pieces)
-        joins = new * sum(_choose(BITS // pieces, number) for number in range(flips + 1))
-        costs[flips] = tables * (count * SORT_COST + joins * (JOIN_COST + count / size * places * PAIR_COST))
+        probes = sum(_choose(BITS // pieces, number) for number in range(flips + 1))
+        one_probe = CALL_COST + new * (JOIN_COST + count / size * places * PAIR_COST)
+        costs[flips] = tables * (count * SORT_COST + probes * one_probe)
     return min(costs, key=costs.__getitem__)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, TypeGuard
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -110,8 +110,12 @@ VideoPapers = list[VideoPaper]
 
 
 def paper(applicant: Applicant, params: NearParams) -> VideoPapers | None:
-    """Of each video the hashes of its frames, its length and its picture. None for a sample without videos."""
-    return [_video_paper([json.loads(text) for text in texts]) for texts in applicant.details] or None
+    """Of each video the hashes of its frames, its length and its picture.
+
+    None for a sample without videos, or with one of which too few frames have a hash: it always stays.
+    """
+    videos = [_video_paper([json.loads(text) for text in texts]) for texts in applicant.details]
+    return videos if videos and all(map(_has_hashes, videos)) else None
 
 
 def _video_paper(frames: Sequence[dict[str, Any]]) -> VideoPaper:
@@ -127,7 +131,7 @@ def relate(
     """Pairs whose videos are near one by one, with the bits by which the farthest of them differ."""
     shapes: dict[tuple[int, ...], list[int]] = {}
     for at, one in enumerate(papers):
-        if _is_comparable(one):
+        if one is not None:
             shapes.setdefault(tuple(video["phash"].count(" ") + 1 for video in one), []).append(at)
     for shape, alike in shapes.items():
         old = sum(at < first_new for at in alike)
@@ -145,13 +149,13 @@ def relate(
 def choose(candidates: Sequence[Candidate], params: NearParams, related: Related) -> Choice:
     """Candidates come by preference; one goes where a copy of it has come to stay before. So every sample that goes is
     near the one that stays in its place, and of those that stay no two are near each other."""
-    papers: dict[str, VideoPapers | None] = {one.text: one.paper for one in candidates}
-    ranks = {text: _rank(paper, params.keep) for text, paper in papers.items() if _is_comparable(paper)}
-    comparable = [at for at, one in enumerate(candidates) if one.text in ranks]
+    comparable = [at for at, one in enumerate(candidates) if one.text != "null"]
+    # Reading a paper takes longer than all else, and by default nobody asks for one.
+    ranks = {at: _rank(candidates[at].paper, params.keep) for at in comparable if params.keep != "first"}
     stays: dict[str, tuple[int, int]] = {}  # paper -> (turn, place) of the candidate that stays
     dropped: dict[str, str] = {}
     of: dict[str, str] = {}
-    for turn, at in enumerate(sorted(comparable, key=lambda at: (ranks[candidates[at].text], at))):
+    for turn, at in enumerate(sorted(comparable, key=lambda at: (ranks.get(at, 0.0), at))):
         gone = candidates[at]
         copies = [(gone.text, 0.0), *related.get(gone.text, ())]
         near = [(*stays[text], bits) for text, bits in copies if text in stays]
@@ -162,11 +166,6 @@ def choose(candidates: Sequence[Candidate], params: NearParams, related: Related
         stayed = candidates[first]
         dropped[gone.sample_id], of[gone.sample_id] = _reason(gone, stayed, bits, params), stayed.sample_id
     return Choice(dropped, of)
-
-
-def _is_comparable(paper: VideoPapers | None) -> TypeGuard[VideoPapers]:
-    """Whether each of a sample's videos has enough hashes, and there is one at all."""
-    return bool(paper) and all(map(_has_hashes, paper or ()))
 
 
 def _has_hashes(video: VideoPaper) -> bool:
