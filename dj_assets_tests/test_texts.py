@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from dj_assets.analysis import analyse
 from dj_assets.cli.forecast import Forecaster
 from dj_assets.columns import stored_columns
 from dj_assets.decide import decide
@@ -119,6 +120,11 @@ def test_a_number_is_of_a_video_and_a_text_for_everyone_who_looks(project: Path)
     verdicts = decide(made, store.read_samples("r", SHARD), {NAME: rows})
     assert [verdict.outcome for verdict in verdicts] == ["kept", "kept", "kept", "undecided"]
     assert columns.outcomes().kept.tolist() == [True, True, True, False]
+
+    # What it cost is told of the file, whatever texts there were.
+    [cost] = analyse(columns, store).costs
+    assert (cost.contents, cost.measured, cost.failed) == (2, 2, 0)
+    assert cost.seconds == pytest.approx(sum(row.fact.cost_seconds for row in rows))
 
     # A table that was made of other texts is not taken for this one.
     [step] = made.steps

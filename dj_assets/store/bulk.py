@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dj_assets.errors import StoreError
+from dj_assets.samples import TEXT_MARK
 from dj_assets.store import index, probes
 from dj_assets.store.facts import folder_of
 from dj_assets.store.files import part
@@ -79,13 +80,20 @@ def _best(root: Path, facts: str) -> pa.Table:
 
 
 def costs(root: Path, operator: str, measure_id: str) -> pa.Table:
-    """`content_hash`, `cost_seconds` and `is_measured` (whether every stat has a number) of everything that a measure
-    was asked about, by the answers that `numbers` gives. Two stats of one measure came of one piece of work."""
+    """`content_hash`, `cost_seconds` and `is_measured` (whether every stat has a number) of every file that a measure
+    was asked about, by the answers that `numbers` gives. Two stats of one measure came of one piece of work; a file's
+    numbers with several texts did not."""
     return _ask(
         root,
-        "SELECT content_hash, max(cost_seconds) AS cost_seconds, bool_and(status = 'ok')::TINYINT AS is_measured "
-        f"FROM ({_facts_sql(root, operator, measure_id)}) GROUP BY content_hash",
+        "WITH each AS (SELECT content_hash AS key, max(cost_seconds) AS seconds, bool_and(status = 'ok') AS is_ok "
+        f"FROM ({_facts_sql(root, operator, measure_id)}) GROUP BY key) "
+        f"SELECT {_FILE_HASH.format('key')} AS content_hash, sum(seconds) AS cost_seconds, "
+        "bool_and(is_ok)::TINYINT AS is_measured FROM each GROUP BY ALL",
     )
+
+
+_FILE_HASH = f"split_part({{}}, '{TEXT_MARK}', 1)"
+"""SQL: `Video.file_hash`."""
 
 
 def durations(root: Path) -> pa.Table:
@@ -95,11 +103,13 @@ def durations(root: Path) -> pa.Table:
 
 
 def reason(root: Path, operator: str, measure_id: str, content_hash: str, stat: str) -> str:
-    """Why a measure has no number of a video, as `numbers` has it; empty where it has one, or was never asked."""
+    """Why a measure has no number of a video, as `numbers` has it; empty where it has one, or was never asked. Of a
+    file that was measured with several texts, the first reason."""
     found = _ask(
         root,
         f"SELECT reason FROM ({_facts_sql(root, operator, measure_id)}) "
-        f"WHERE content_hash = {index.literal(content_hash)} AND stat = {index.literal(stat)}",
+        f"WHERE {_FILE_HASH.format('content_hash')} = {index.literal(content_hash)} AND stat = {index.literal(stat)} "
+        "ORDER BY reason = '', content_hash LIMIT 1",
     )
     return found.column("reason")[0].as_py() if found.num_rows else ""
 
