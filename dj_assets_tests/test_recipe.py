@@ -463,7 +463,7 @@ def test_notes_are_grouped_by_reason(load: Load) -> None:
         pytest.param("trace_num: 3", "trace_num has no effect: open_tracer is false", id="a trace that is not opened"),
         pytest.param("op_list_to_trace: [x_mapper]", "open_tracer is false", id="operators that are not traced"),
         pytest.param("trace_keys: id", "traces of mappers", id="fields of mappers' traces"),
-        pytest.param("keep_hashes_in_res_ds: true", "are kept in the store, and are in no export", id="hashes"),
+        pytest.param("keep_hashes_in_res_ds: true", "are in no export", id="hashes"),
     ],
 )
 def test_what_changes_nothing_or_little_is_noted(load: Load, lines: str, words: str) -> None:

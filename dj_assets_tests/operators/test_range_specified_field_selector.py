@@ -15,7 +15,7 @@ META = "meta.count"
 @pytest.mark.parametrize(
     ("values", "options", "expected"),
     [
-        # Of ten: the lower bound is not taken, the upper is.
+        # Each was run by upstream's code, 1.6.1. Of ten: the lower bound is not taken, the upper is.
         (range(10), {"lower_percentile": 0.2, "upper_percentile": 0.5}, [3, 4, 5]),
         (range(10), {"lower_rank": 2, "upper_rank": 5}, [3, 4, 5]),
         (range(10), {"lower_percentile": 0.2, "lower_rank": 4, "upper_percentile": 0.9, "upper_rank": 6}, [5, 6]),
