@@ -26,6 +26,7 @@ class Encoder:
 
     name: str
     options: Mapping[str, str]
+    in_order: Mapping[str, str]
     keeps: frozenset[str]
     takes_odd: bool
 
@@ -35,6 +36,7 @@ X264 = Encoder(
     # 18 is where losses begin to be seen; `faster` takes two thirds of the time of the default for as many bytes.
     # mbtree hangs on what lies in memory: the same pictures came out as other bytes, one time in ten.
     {"crf": "18", "preset": "faster", "mbtree": "0"},
+    in_order={"bf": "0"},
     keeps=frozenset(
         f"yuv{full}{chroma}p{depth}"
         for full, depth in (("", ""), ("j", ""), ("", "10le"))
@@ -45,6 +47,7 @@ X264 = Encoder(
 VP9 = Encoder(
     "libvpx-vp9",
     {"crf": "24", "b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "0"},
+    in_order={},
     keeps=frozenset(("yuv420p", "yuv422p", "yuv444p")),
     takes_odd=True,
 )

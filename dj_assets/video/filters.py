@@ -32,8 +32,10 @@ class Timed(NamedTuple):
     time_base: Fraction
 
 
-def filtered(path: str, chain: Chain, frames: Iterator[Timed], pixel_aspect: Fraction | None) -> Iterator[Timed]:
-    """What comes out where `frames` go in; durations reach from one picture to the next.
+def filtered(
+    path: str, chain: Chain, frames: Iterator[Timed], pixel_aspect: Fraction | None, *, end: Fraction
+) -> Iterator[Timed]:
+    """What comes out where `frames` go in; durations reach from one picture to the next, and to `end`, in seconds.
 
     Raises `Unreadable` where a filter refuses the pictures, or lets time run backwards. path: for its message.
     """
@@ -45,7 +47,8 @@ def filtered(path: str, chain: Chain, frames: Iterator[Timed], pixel_aspect: Fra
             yield before._replace(duration=picture.ticks - before.ticks)
         before = picture
     if before is not None:
-        yield before
+        left = round(end / before.time_base) - before.ticks
+        yield before._replace(duration=left if left > 0 else before.duration)
 
 
 def _through(path: str, chain: Chain, frames: Iterator[Timed], pixel_aspect: Fraction | None) -> Iterator[Timed]:

@@ -22,14 +22,16 @@ import av.error
 import numpy as np
 import numpy.typing as npt
 from av.video.frame import PictureType
+from av.video.reformatter import Colorspace
 
 from dj_assets.errors import StoreError, Unreadable
 from dj_assets.frames import SAME_INSTANT_SECONDS, Size
 from dj_assets.video.audio import AudioPacket, AudioReader, audio_of, goes_into_mp4
+from dj_assets.video.audio_times import JOINED_SECONDS
 from dj_assets.video.decode import MOST_REORDERED, FramesMissing, frames_of
 from dj_assets.video.encoder import encoder, pixel_format
 from dj_assets.video.filters import UPRIGHT, Chain, Timed, filtered
-from dj_assets.video.probe import OpenVideo, Scan
+from dj_assets.video.probe import CLOCK_ROUNDING_SECONDS, OpenVideo, Scan
 from dj_assets.video.redraw import Change, Painter
 
 ENCODER_BYTES_A_PIXEL = 50
@@ -67,6 +69,16 @@ class Clock:
     begin: Fraction
     rate: Fraction
 
+    @property
+    def is_grid(self) -> bool:
+        """Whether a tick is a frame."""
+        return self.time_base * self.rate == 1
+
+    @property
+    def is_even(self) -> bool:
+        """Whether all frames, the last one too, are shown for the same time."""
+        return self.is_grid and int(self.ticks[-1] - self.ticks[-2]) == 1
+
     def seconds(self, index: int) -> Fraction:
         """When a frame is shown, on the container's clock."""
         return self.begin + int(self.ticks[index] - self.ticks[0]) * self.time_base
@@ -79,17 +91,27 @@ class Clock:
 
 @dataclass(frozen=True)
 class Shape:
-    """What a file says of its pictures besides what they are. pixel_aspect: width by height of a pixel, if known."""
+    """What a file says of its pictures besides what they are.
+
+    pixel_aspect: width by height of a pixel, if known. is_even: whether all are shown for the same time.
+    """
 
     rate: Fraction
     pixel_aspect: Fraction | None
     rotation_degrees: int
+    is_even: bool
 
     @classmethod
     def of_parent(cls, video: OpenVideo, scan: Scan, clock: Clock) -> Self:
         """The parent's, so that players do with these pictures what they do with its own."""
         aspect = video.stream.sample_aspect_ratio
-        return cls(clock.rate, Fraction(aspect) if aspect else None, scan.info.rotation_degrees)
+        return cls(clock.rate, Fraction(aspect) if aspect else None, scan.info.rotation_degrees, clock.is_even)
+
+    def upright(self) -> Self:
+        """That of the pictures once turned as players do: pixels lie on their side with them."""
+        is_lying = self.rotation_degrees % 180 != 0
+        aspect = 1 / self.pixel_aspect if self.pixel_aspect and is_lying else self.pixel_aspect
+        return replace(self, pixel_aspect=aspect, rotation_degrees=0)
 
 
 def suffix_for(video: OpenVideo) -> str:
@@ -98,7 +120,7 @@ def suffix_for(video: OpenVideo) -> str:
 
 
 def clock_of(video: OpenVideo, scan: Scan) -> Clock:
-    """The parent's clock: its own ticks, or the exact grid where the frame rate is constant but for rounding."""
+    """The parent's clock: its own ticks, or the exact grid where all frames, but for rounding, are on it."""
     info = scan.info
     num_frames = info.num_frames_from_scan
     rate = Fraction(info.fps).limit_denominator(100_000)
@@ -107,8 +129,11 @@ def clock_of(video: OpenVideo, scan: Scan) -> Clock:
     time_base = Fraction(video.stream.time_base)
     begin = int(scan.ticks[0]) * time_base
     on_grid = np.arange(num_frames) / float(rate)
-    if np.allclose(info.pts_seconds, on_grid, rtol=0, atol=SAME_INSTANT_SECONDS):
-        return Clock(np.arange(num_frames + 1), 1 / rate, begin, rate)
+    end = round(info.duration_seconds * float(rate))
+    is_whole = abs(info.duration_seconds - end / float(rate)) <= CLOCK_ROUNDING_SECONDS and end >= num_frames
+    if is_whole and np.allclose(info.pts_seconds, on_grid, rtol=0, atol=SAME_INSTANT_SECONDS):
+        # The last frame may stay for longer than the others.
+        return Clock(np.append(np.arange(num_frames), end), 1 / rate, begin, rate)
     last_ticks = max(1, round((info.duration_seconds - float(info.pts_seconds[-1])) / float(time_base)))
     return Clock(np.append(scan.ticks, scan.ticks[-1] + last_ticks), time_base, begin, rate)
 
@@ -246,11 +271,12 @@ def write_filtered(
     shape = Shape.of_parent(video, scan, clock)
     if upright:
         chain = [*UPRIGHT[shape.rotation_degrees], *chain]
-        shape = replace(shape, rotation_degrees=0)
+        shape = shape.upright()
     wanted = np.arange(scan.info.num_frames_from_scan)
     frames = frames_in_order(video, scan, wanted, linear=linear)
     timed = (clock.timed(frame, index) for index, frame in frames)
-    _write_whole(video, path, filtered(video.path, chain, timed, shape.pixel_aspect), clock, shape)
+    end = clock.seconds(len(wanted)) - clock.begin
+    _write_whole(video, path, filtered(video.path, chain, timed, shape.pixel_aspect, end=end), clock, shape)
 
 
 def _write_whole(video: OpenVideo, path: Path, frames: Iterator[Timed], clock: Clock, shape: Shape) -> None:
@@ -260,6 +286,8 @@ def _write_whole(video: OpenVideo, path: Path, frames: Iterator[Timed], clock: C
         file: VideoFile | None = None
         for picture in frames:
             if file is None:
+                if picture.time_base != clock.time_base or clock.is_grid:  # else the parent's is their mean
+                    shape = replace(shape, rate=1 / (picture.duration * picture.time_base))
                 file = VideoFile.of(path, video, shape, audio, picture)
                 stack.callback(file.discard)
             file.draw(picture)
@@ -334,6 +362,7 @@ class VideoFile:
         self._stream = stream
         self._audio = audio
         self._durations: dict[int, int] = {}
+        self._heard: dict[int, int] = {}
 
     @classmethod
     def of(cls, path: Path, video: OpenVideo, shape: Shape, audio: AudioReader, picture: Timed) -> Self:
@@ -343,7 +372,9 @@ class VideoFile:
         with _writing(path):
             name, options = FORMATS[suffix_for(video)]
             container = av.open(str(path), "w", format=name, options=options)
-            stream: Any = container.add_stream(chosen.name, rate=shape.rate, options=dict(chosen.options))
+            # Mp4 has times from one packet to the next, so of the last one stored; that must be the last one shown.
+            options_now = {**chosen.options, **({} if shape.is_even else chosen.in_order)}
+            stream: Any = container.add_stream(chosen.name, rate=shape.rate, options=options_now)
             stream.codec_context.thread_count = 1
             stream.width, stream.height = size.width, size.height
             stream.pix_fmt = pixel_format(chosen, frame.format, size)
@@ -361,11 +392,20 @@ class VideoFile:
             self._write(self._stream.encode(frame))
 
     def hear(self, packet: AudioPacket, *, shift: Fraction) -> None:
-        """Write an audio packet, `shift` seconds earlier."""
+        """Write an audio packet, `shift` seconds earlier.
+
+        Containers take no packet that is not later than the one before it. One that rounding put there goes right
+        behind that one. One from further back has no place in time any more, and is left out: the clock was set back,
+        as in files joined end to end.
+        """
         raw = packet.packet
-        ticks = round(shift / Fraction(raw.time_base))
-        raw.pts = None if raw.pts is None else raw.pts - ticks
-        raw.dts = None if raw.dts is None else raw.dts - ticks
+        time_base = Fraction(raw.time_base)
+        wanted = round(packet.begin / time_base) - round(shift / time_base)
+        ticks = max(wanted, self._heard.get(packet.number, wanted - 1) + 1)
+        if (ticks - wanted) * time_base > JOINED_SECONDS:
+            return
+        self._heard[packet.number] = ticks
+        raw.pts = raw.dts = ticks
         raw.stream = self._audio[packet.number]
         with _writing(self._path):
             self._container.mux(raw)
@@ -390,6 +430,8 @@ def _keep_looks(stream: Any, shape: Shape, frame: Any) -> None:
     """Colour of the pictures, shape of their pixels, and the turn that players apply."""
     context = stream.codec_context
     context.color_range, context.colorspace = frame.color_range, frame.colorspace
+    if frame.format.is_rgb:  # FFmpeg makes YUV of it by these numbers, since no encoder here takes it
+        context.colorspace = Colorspace.ITU601
     context.color_primaries, context.color_trc = frame.color_primaries, frame.color_trc
     if shape.pixel_aspect:
         context.sample_aspect_ratio = shape.pixel_aspect

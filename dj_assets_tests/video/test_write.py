@@ -118,6 +118,14 @@ def test_variable_frame_rates_are_kept(tmp_path: Path) -> None:
     assert clips[0].facts["duration"] == parent.seconds[12]
 
 
+def test_a_clip_that_ends_before_a_pause_has_the_pause(tmp_path: Path) -> None:
+    ticks = np.cumsum([0, 1, 7, 2, 2, 30, 1, 1, 4, 9, 3, 60]).tolist()
+    path = write(tmp_path / "vfr.mp4", coloured(12), time_base=Fraction(1, 100), ticks=ticks)
+    with bench(path, tmp_path / "out") as at:
+        clip = seen(at.clips([Span(0, 11)])[0].path)
+    assert clip.facts["duration"] == Fraction(ticks[11], 100)
+
+
 @pytest.mark.parametrize(("suffix", "rate"), [(".mkv", 24), (".ts", 24), (".avi", 24), (".mp4", 24)])
 def test_a_constant_frame_rate_is_exact_in_every_container(suffix: str, rate: int, tmp_path: Path) -> None:
     """Matroska rounds times to a millisecond, and a transport stream does not begin at 0."""
@@ -127,6 +135,36 @@ def test_a_constant_frame_rate_is_exact_in_every_container(suffix: str, rate: in
         assert clip.seconds == [Fraction(index, rate) for index in range(12)]
         assert clip.facts["rate"] == rate
     assert off_by(np.concatenate([clip.pictures for clip in clips]), parent.pictures) < 3
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize("last", [4000, 1730], ids=["on-the-grid", "off-it"])
+def test_a_last_frame_that_stays_longer_does_so_in_its_clip(last: int, suffix: str, tmp_path: Path) -> None:
+    path = write_held(tmp_path / f"v{suffix}", last_ms=last)
+    with bench(path, tmp_path / "out") as at:
+        assert at.info.duration_seconds == pytest.approx(4 + last / 1000, abs=1e-3)
+        tail, whole = at.clips([Span(3, 5)])[0], at.filtered([("hflip", {})])
+    for product, seconds in ((tail, 1 + last / 1000), (whole, 4 + last / 1000)):
+        assert float(seen(product.path).facts["duration"]) == pytest.approx(seconds, abs=1e-3)
+
+
+def write_held(path: Path, *, last_ms: int) -> Path:
+    """Five pictures, one a second, the last of which stays."""
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("libx264", rate=1, options={"bf": "0"})
+        stream.height, stream.width, stream.pix_fmt = 64, 96, "yuv420p"
+        packets = []
+        for picture in coloured(5):
+            packets += stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24"))
+        packets += stream.encode()
+        for index, packet in enumerate(packets):
+            packet.time_base = Fraction(1, 1000)
+            packet.pts = packet.dts = 1000 * index
+            packet.duration = last_ms if index == 4 else 1000
+            container.mux(packet)
+    return path
 
 
 def test_ntsc_rates_are_exact(tmp_path: Path) -> None:
@@ -194,6 +232,54 @@ def test_sound_that_begins_before_and_ends_after_the_pictures_stays(tmp_path: Pa
     assert [len(clip.audio) for clip in clips] != [0, 0]
     assert sum(len(clip.audio) for clip in clips) == len(parent.audio)
     assert clips[1].audio[-1][1] + parent.seconds[6] == pytest.approx(parent.audio[-1][1], abs=1e-3)
+
+
+def moved(source: Path, target: Path, *, by: Callable[[str, int], Fraction]) -> Path:
+    """The same packets at other times. by: kind of the stream and the packet's number in it -> seconds."""
+    import av
+
+    with av.open(str(source)) as reader, av.open(str(target), "w") as writer:
+        streams = {one.index: writer.add_stream_from_template(one) for one in reader.streams}
+        numbers = dict.fromkeys(streams, 0)
+        for packet in reader.demux():
+            if not packet.size:
+                continue
+            ticks = round(by(packet.stream.type, numbers[packet.stream.index]) / Fraction(packet.time_base))
+            numbers[packet.stream.index] += 1
+            packet.pts, packet.dts = packet.pts + ticks, packet.dts + ticks
+            packet.stream = streams[packet.stream.index]
+            writer.mux(packet)
+    return target
+
+
+def test_sound_whose_times_stand_still_is_kept(tmp_path: Path) -> None:
+    source = write(tmp_path / "v.mkv", sounds=[("aac", "mono")])
+    times = [begin for _, begin in audio_packets(source)]
+
+    def by(kind: str, number: int) -> Fraction:
+        return times[number - 1] - times[number] if kind == "audio" and number % 5 == 3 else Fraction(0)
+
+    whole, clips = halves(moved(source, tmp_path / "stands.mkv", by=by), tmp_path / "out")
+    assert whole.audio[2][1] == whole.audio[3][1]
+    assert [data for clip in clips for data in clip.audio_bytes] == whole.audio_bytes
+    found = [float(begin) + place / 2 for place, clip in enumerate(clips) for _, begin in clip.audio]
+    assert found == pytest.approx([float(begin) for _, begin in whole.audio], abs=2e-3)
+
+
+def test_sound_whose_clock_is_set_back_goes_on_where_it_is_past_that(tmp_path: Path) -> None:
+    first = write(tmp_path / "first.ts", sounds=[("mp2", "mono")])
+    behind = {"video": Fraction(1), "audio": Fraction(7, 10)}
+    second = moved(first, tmp_path / "second.ts", by=lambda kind, number: behind[kind])
+    path = tmp_path / "joined.ts"
+    path.write_bytes(first.read_bytes() + second.read_bytes())
+    sound = audio_packets(path)
+    back = next(number for number in range(1, len(sound)) if sound[number][1] < sound[number - 1][1])
+    with bench(path, tmp_path / "out") as at:
+        product = at.filtered([("hflip", {})]).path
+    later = [data for data, begin in sound[back:] if begin > sound[back - 1][1]]
+    found = [data for data, _ in audio_packets(product)]
+    assert found[:back] == [data for data, _ in sound[:back]]
+    assert found[-len(later) :] == later and len(found) < len(sound)
 
 
 def test_overlapping_clips_have_the_shared_sound_both(tmp_path: Path) -> None:
@@ -302,6 +388,20 @@ def test_odd_sizes_stay(
     parent, clips = halves(path, tmp_path / "out")
     assert clips[0].pictures.shape == (3, height, width, 3)
     assert off_by(clips[0].pictures, parent.pictures[:3]) < 6
+
+
+@pytest.mark.parametrize(("codec", "pixel_format"), [("libx264rgb", "rgb24"), ("ffv1", "bgr0"), ("ffv1", "gbrp10le")])
+def test_red_stays_red_where_the_parent_is_no_yuv(codec: str, pixel_format: str, tmp_path: Path) -> None:
+    options = {"qp": "0"} if codec == "libx264rgb" else {"level": "3"}
+    path = write(tmp_path / "v.mkv", codec=codec, pixel_format=pixel_format, options=options)
+    with bench(path, tmp_path / "out") as at:
+        clip = seen(at.clips([Span(0, 12)])[0].path)
+        redrawn = seen(at.redrawn(lambda picture, index: picture.copy()).path)
+        filtered = seen(at.filtered([("null", {})]).path)
+    pictures = seen(path).pictures
+    assert off_by(clip.pictures, pictures[:12]) < 3
+    assert off_by(redrawn.pictures, pictures) < 3
+    assert off_by(filtered.pictures, pictures) < 3
 
 
 @pytest.mark.parametrize(
@@ -443,6 +543,33 @@ def test_upright_is_what_a_player_shows(rotation: int, tmp_path: Path) -> None:
     with bench(path, tmp_path / "out") as at:
         upright = seen(at.filtered([("null", {})], upright=True).path)
     assert off_by(upright.pictures, np.rot90(seen(path).pictures, rotation // 90, axes=(1, 2))) < 3
+
+
+@pytest.mark.parametrize(("rotation", "aspect"), [(0, Fraction(4, 3)), (90, Fraction(3, 4)), (180, Fraction(4, 3))])
+def test_pixels_that_are_no_squares_are_turned_with_their_pictures(
+    rotation: int, aspect: Fraction, tmp_path: Path
+) -> None:
+    def shape(stream: Any) -> None:
+        stream.set_display_rotation(rotation)
+        stream.codec_context.sample_aspect_ratio = Fraction(4, 3)
+
+    with bench(write(tmp_path / "v.mp4", shape=shape), tmp_path / "out") as at:
+        assert seen(at.filtered([("null", {})], upright=True).path).facts["pixel_aspect"] == aspect
+
+
+@pytest.mark.parametrize(("sound", "suffix"), [("aac", ".mp4"), ("pcm_s16le", ".mkv")])
+@pytest.mark.parametrize(
+    ("chain", "rate"), [(("fps", {"fps": "8"}), 8), (("framestep", {"step": "3"}), 8), (("hflip", {}), 24)]
+)
+def test_a_file_says_the_frame_rate_that_a_filter_left(
+    chain: Any, rate: int, sound: str, suffix: str, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "v.mkv", sounds=[(sound, "mono")])
+    with bench(path, tmp_path / "out") as at:
+        product = Path(at.filtered([chain]).path)
+    assert product.suffix == suffix
+    with bench(product, tmp_path / "again") as at:
+        assert (at.info.fps, at.info.duration_seconds) == (rate, 1)
 
 
 def test_a_filter_that_changes_the_frame_rate_keeps_sound_and_duration(tmp_path: Path) -> None:
