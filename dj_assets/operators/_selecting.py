@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from difflib import get_close_matches
-from numbers import Number
 from typing import Any
 
 from dj_assets.errors import DjAssetsError
@@ -28,7 +28,7 @@ def as_number(value: Any) -> float | None:
     """A value as upstream makes a number of it: a text is read, of a list it is the mean. None where there is none, for
     which upstream takes the largest or smallest number there is (`stats_to_number`, v1.6.1)."""
     try:
-        number = float(value) if isinstance(value, str | int | float) else _mean(value)
+        number = float(value) if isinstance(value, str | int | float | Decimal) else _mean(value)
     except (TypeError, ValueError, ZeroDivisionError, OverflowError):
         return None
     return number if math.isfinite(number) else None
@@ -42,9 +42,9 @@ def _mean(value: Any) -> float:
 def _flat(value: Any) -> Sequence[float]:
     if isinstance(value, list | tuple):
         return [number for inside in value for number in _flat(inside)]
-    if not isinstance(value, int | float):
+    if not isinstance(value, int | float | Decimal):
         raise TypeError(f"{value!r} is no number")
-    return [value]
+    return [float(value)]
 
 
 def number_at(record: Mapping[str, Any], field_key: str) -> float | None:
@@ -53,10 +53,13 @@ def number_at(record: Mapping[str, Any], field_key: str) -> float | None:
 
 
 def word_at(record: Mapping[str, Any], field_key: str, *, sample_id: str) -> Paper:
-    """The text, number or nothing of a field. Raises `DjAssetsError` for a list or an object, as upstream."""
+    """The text, number or nothing of a field. NaN is nothing, as pandas writes it into Parquet: it could not be put in
+    order. Decimals of Parquet are numbers. Raises `DjAssetsError` for a list or an object, as upstream."""
     value = at(record, field_key)
-    if value is None or isinstance(value, str | Number):
-        return value if isinstance(value, str | int | float | None) else str(value)
+    if isinstance(value, Decimal):
+        value = int(value) if value.is_finite() and value == int(value) else float(value)
+    if value is None or isinstance(value, str | int | float):
+        return None if isinstance(value, float) and math.isnan(value) else value
     raise DjAssetsError(
         f"field {field_key!r} of {sample_id} is {type(value).__name__} {str(value)[:60]!r}",
         allowed="a text, a number or nothing: values are counted, and compared whole",

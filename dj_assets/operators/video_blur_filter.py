@@ -10,6 +10,7 @@ sharper it was. So neither contrast nor the number of edges moves the result, as
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -19,8 +20,9 @@ import numpy.typing as npt
 from pydantic import Field
 
 from dj_assets.frames import FramePlan, Look, Size, VideoInfo, Windows, single
+from dj_assets.operators._bars import bars_of
 from dj_assets.operators._contract import MAX_FLOAT, Bound, Operator, Panel, Scores, Stat, View, median
-from dj_assets.operators._sampled import LONG_SIDE_PX, SampledParams, sampled
+from dj_assets.operators._sampled import LONG_SIDE_PX, SampledParams, sampled, small_size
 
 AGAIN_PX = 1.0
 """Width of the Gaussian by which pictures are blurred once more."""
@@ -49,10 +51,19 @@ STRIDE = 4
 SOBEL = 8.0
 """By which Sobel's sums are more than the slope."""
 
+BLACK_LEVEL = 24
+"""Grey level up to which an edge may be a black bar, as `video_black_border_filter` has it by default."""
+
+LEAST_MARGIN_PX, MARGIN_SHARE = 4, 0.01
+"""Of the shorter side: by so much a bar's edge, blurred once more, may reach into the picture beside it."""
+
 GREEN = (0, 255, 0)
 
 Grey = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
+
+Inside = tuple[int, int, int, int]
+"""First row, end of rows, first column, end of columns."""
 
 
 class BlurParams(SampledParams):
@@ -91,15 +102,50 @@ def plan(info: VideoInfo, params: BlurParams) -> FramePlan:
 
 
 def score(windows: Windows, params: BlurParams, model: Any) -> Scores:
-    """Lines that each frame resolves over its shorter side. windows.data: uint8 [N, 1, H, W]."""
-    return Scores(np.array([edges_of(frame).lines for (frame,) in windows.data], dtype=np.float64))
+    """Lines that each frame resolves over its shorter side. windows.data: uint8 [N, 1, H, W].
+
+    Where there are black bars, a window's detail is JSON: `inside`, the rows and columns of the picture between them.
+    """
+    inside = between_bars(windows.data.max(axis=(0, 1)))
+    lines = [edges_of(frame, inside).lines for (frame,) in windows.data]
+    detail = json.dumps({"inside": inside}) if inside else ""
+    return Scores(np.array(lines, dtype=np.float64), (detail,) * len(windows) if inside else ())
 
 
-def edges_of(picture: Grey) -> Edges:
-    """The strong edges of a grey picture, uint8 [H, W], and how wide they are, together."""
+def between_bars(brightest: Grey) -> Inside | None:
+    """The picture between black bars, without their edges, which are sharp however blurred it is; None without bars.
+
+    brightest: uint8 [H, W], of all frames.
+    """
     import cv2
 
-    shorter = min(picture.shape)
+    height, width = brightest.shape
+    small = small_size(Size(height, width))
+    bars = bars_of(cv2.resize(brightest, (small.width, small.height), interpolation=cv2.INTER_AREA), BLACK_LEVEL)
+    if not any(bars) or bars.top == small.height:
+        return None
+    margin_px = LEAST_MARGIN_PX + math.ceil(MARGIN_SHARE * min(height, width))
+    rows = [math.ceil(depth * height / small.height) + margin_px if depth else 0 for depth in bars[:2]]
+    columns = [math.ceil(depth * width / small.width) + margin_px if depth else 0 for depth in bars[2:]]
+    inside = rows[0], height - rows[1], columns[0], width - columns[1]
+    return inside if inside[0] < inside[1] and inside[2] < inside[3] else None
+
+
+def edges_of(picture: Grey, inside: Inside | None = None) -> Edges:
+    """The strong edges of a grey picture, uint8 [H, W], and how wide they are, together. inside: the part looked at."""
+    if inside is None:
+        return _edges(picture, min(picture.shape))
+    top, bottom, left, right = inside
+    found = _edges(np.ascontiguousarray(picture[top:bottom, left:right]), min(picture.shape))
+    mask = np.zeros(picture.shape, dtype=np.bool_)
+    mask[top:bottom, left:right] = found.mask
+    return Edges(mask, found.lines)
+
+
+def _edges(picture: Grey, shorter: int) -> Edges:
+    """shorter: pixels of the side over which lines count."""
+    import cv2
+
     once = cv2.GaussianBlur(picture.astype(np.float32), (0, 0), AGAIN_PX)
     across, down = _slopes(once)
     strong = float(np.quantile(np.hypot(across[::STRIDE, ::STRIDE], down[::STRIDE, ::STRIDE]), 0.99))
@@ -137,7 +183,7 @@ def draw(views: Iterable[View], params: BlurParams) -> list[tuple[Panel, ...]]:
 def _drawn(view: View) -> tuple[Panel, Panel]:
     import cv2
 
-    found = edges_of(view.seen[0])
+    found = edges_of(view.seen[0], json.loads(view.detail)["inside"] if view.detail else None)
     height, width = view.pictures.shape[1:3]
     grey = cv2.resize(view.seen[0], (width, height), interpolation=cv2.INTER_AREA)
     marked = cv2.cvtColor(grey // 2, cv2.COLOR_GRAY2RGB)

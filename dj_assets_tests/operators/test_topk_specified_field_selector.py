@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from dj_assets_tests.operators.candidates import chosen, kept, of_values
 
 NAME = "topk_specified_field_selector"
 META = "meta.count"
+NAN = float("nan")
 STAT = "__dj__stats__.video_motion_score"
 
 
@@ -36,6 +38,12 @@ STAT = "__dj__stats__.video_motion_score"
         # A plain field is compared as it is: texts by their characters.
         ("name", ["b", "c", "a"], {"topk": 2}, [1, 2]),
         ("name", [3, 1, 2], {"topk": 1, "reverse": False}, [2]),
+        # What pandas writes for a missing number comes last as well, at either end.
+        ("name", [1, NAN, 3, NAN, 2], {"topk": 2}, [3, 5]),
+        ("name", [NAN, 3, 1], {"topk": 1, "reverse": False}, [3]),
+        # Decimals of Parquet are numbers, not texts.
+        ("name", [Decimal("9.50"), Decimal("10.00"), Decimal("2.00")], {"topk": 1}, [2]),
+        (META, [Decimal("9.50"), Decimal("10.00"), Decimal("2.00")], {"topk": 1}, [2]),
     ],
     ids=str,
 )

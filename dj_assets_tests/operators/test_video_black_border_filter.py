@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
+from dj_assets.operators._bars import Bars, bar_depth, bars_of
 from dj_assets.operators._contract import View
-from dj_assets.operators.video_black_border_filter import Bars, BorderParams, bar_depth, bars_of, draw
+from dj_assets.operators.video_black_border_filter import BorderParams, draw
 from dj_assets_tests import videos
 from dj_assets_tests.operators.tasks import measure
 from dj_assets_tests.videos import Picture

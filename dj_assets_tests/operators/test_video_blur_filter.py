@@ -10,7 +10,15 @@ import pytest
 
 from dj_assets.frames import Size
 from dj_assets.operators._contract import View
-from dj_assets.operators.video_blur_filter import LINES_PER_WIDTH, BlurParams, draw, edges_of, lines_of, seen_size
+from dj_assets.operators.video_blur_filter import (
+    LINES_PER_WIDTH,
+    BlurParams,
+    between_bars,
+    draw,
+    edges_of,
+    lines_of,
+    seen_size,
+)
 from dj_assets_tests import videos
 from dj_assets_tests.operators.tasks import measure
 from dj_assets_tests.videos import Picture
@@ -109,6 +117,30 @@ def test_a_turned_video_has_the_number_of_the_plain_one(tmp_path: Path) -> None:
     plain = measure(videos.write_video(tmp_path / "a.mp4", frames), NAME)
     turned = measure(videos.write_video(tmp_path / "b.mp4", frames, rotation_degrees=90), NAME)
     assert turned.values[0] == pytest.approx(plain.values[0], rel=0.02)
+
+
+@pytest.mark.parametrize("width_px", [0.0, 1.5, 6.0])
+@pytest.mark.parametrize(("rows", "columns"), [(40, 0), (0, 60), (90, 0)])
+def test_the_edges_of_black_bars_do_not_count(tmp_path: Path, width_px: float, rows: int, columns: int) -> None:
+    """They are sharp, and among the strongest, however blurred the picture between them is."""
+    picture = blurred(shapes(540, 960), width_px)
+    barred = picture.copy()
+    barred[:rows], barred[len(barred) - rows :] = 0, 0
+    barred[:, :columns], barred[:, barred.shape[1] - columns :] = 0, 0
+    plain, found = (
+        measure(videos.write_video(tmp_path / name, [one] * 2, options={"crf": "12"}), NAME)
+        for name, one in (("a.mp4", picture), ("b.mp4", barred))
+    )
+    assert found.values[0] == pytest.approx(plain.values[0], rel=0.15)
+
+
+def test_the_picture_between_bars_ends_before_their_edges() -> None:
+    picture = np.full((540, 960), 120, np.uint8)
+    assert between_bars(picture) is None
+    assert between_bars(np.zeros_like(picture)) is None
+    picture[:60] = 16
+    found = between_bars(picture)
+    assert found is not None and 64 <= found[0] <= 76 and found[1:] == (540, 0, 960)
 
 
 @pytest.mark.parametrize(
