@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dj_assets.errors import STATUSES
-from dj_assets.plan import Plan, StatRange, Step
+from dj_assets.plan import Plan, Step
+from dj_assets.ranges import StatRange
 from dj_assets.records import Judged, OperatorFault, judged_samples
 from dj_assets.samples import Sample, SampleItself, Texts, Video, loads_record
 from dj_assets.store import bulk

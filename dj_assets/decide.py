@@ -16,7 +16,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from dj_assets.plan import Plan, StatRange, Step
+from dj_assets.plan import Plan, Step
+from dj_assets.ranges import StatRange
 from dj_assets.samples import Sample, Subject
 from dj_assets.store.rows import Fact, Row, Verdict
 

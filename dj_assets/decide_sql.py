@@ -21,7 +21,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from dj_assets.decide import Summary
-from dj_assets.plan import Plan, StatRange, Step
+from dj_assets.plan import Plan, Step
+from dj_assets.ranges import StatRange
 from dj_assets.store import index
 from dj_assets.store.files import write_atomically
 from dj_assets.store.index import literal

@@ -27,7 +27,8 @@ from pydantic import ConfigDict
 from dj_assets import operators
 from dj_assets.errors import Status, StoreError, UnknownOperator
 from dj_assets.operators._contract import Operator, Params, Stat
-from dj_assets.plan import Plan, Rule, StatRange, Step, texts_of
+from dj_assets.plan import Plan, Rule, Step, texts_of
+from dj_assets.ranges import StatRange
 from dj_assets.recipe import Recipe, Settings, StepSource
 from dj_assets.samples import SAMPLE_FIELD, Sample, Subject, Video, dumps_record
 from dj_assets.store.files import write_atomically

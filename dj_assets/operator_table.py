@@ -10,7 +10,7 @@ from typing import Any
 from dj_assets import operators
 from dj_assets.operators import _upstream
 from dj_assets.operators._contract import MAX_INT
-from dj_assets.plan import BASE_OPTIONS_WITHOUT_EFFECT, VERDICT_OPTIONS
+from dj_assets.step_options import BASE_OPTIONS_WITHOUT_EFFECT, VERDICT_OPTIONS
 
 KINDS = ("filter", "deduplicator", "selector", "mapper")
 """In the order of the table."""

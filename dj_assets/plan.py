@@ -7,139 +7,25 @@ A recipe with mappers is a chain of stages, each a plan of its own over the samp
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
-
-from pydantic import ValidationError
-from pydantic.fields import FieldInfo
+from typing import Any, Literal, TypeVar
 
 from dj_assets import operators
-from dj_assets.errors import BadOption, DjAssetsError, RecipeError, RecipeErrors, UnknownOperator, UnsupportedOperator
-from dj_assets.operators import _upstream
-from dj_assets.operators._contract import MAX_INT, Bound, Compute, Device, Operator, Params, Requirement, Stat
+from dj_assets.errors import DjAssetsError, RecipeError, RecipeErrors, UnknownOperator, UnsupportedOperator
+from dj_assets.operators._contract import Compute, Device, Operator, Params, Requirement
 from dj_assets.operators._mapper import Mapper
 from dj_assets.operators._whole import Whole
+from dj_assets.ranges import StatRange, in_words
 from dj_assets.recipe import Recipe, StepSource
 from dj_assets.samples import PRODUCED_FOLDER, SAMPLE_FIELD, STATS_FIELD, Sample, Subject, Texts, Video, dataset_root
+from dj_assets.step_options import OptionReader
 
 PASS_ORDER: tuple[Compute, ...] = ("record", "header", "cpu", "gpu")
-
-VERDICT_OPTIONS: Mapping[str, str] = {
-    "any_or_all": "'any' or 'all'",
-    "min_closed_interval": "true or false",
-    "max_closed_interval": "true or false",
-    "reversed_range": "true or false",
-}
-
-_SCHEDULING = "worker processes are sized by `np` and `dj_assets: workers`"
-_RAY = "this engine does not run on Ray"
-_OTHER_FIELD = "only video fields are read by video operators"
-BASE_OPTIONS_WITHOUT_EFFECT: Mapping[str, str] = {
-    **dict.fromkeys(
-        [
-            "text_key",
-            "image_key",
-            "audio_key",
-            "image_bytes_key",
-            "system_key",
-            "instruction_key",
-            "prompt_key",
-            "query_key",
-            "response_key",
-            "history_key",
-        ],
-        _OTHER_FIELD,
-    ),
-    **dict.fromkeys(
-        [
-            "num_proc",
-            "cpu_required",
-            "gpu_required",
-            "mem_required",
-            "num_cpus",
-            "num_gpus",
-            "memory",
-            "auto_op_parallelism",
-        ],
-        _SCHEDULING,
-    ),
-    **dict.fromkeys(("runtime_env", "ray_execution_mode"), _RAY),
-    "batch_size": "batches are sized by memory",
-    "batch_mode": "batches are sized by memory",
-    "adaptive_batching": "batches are sized by memory",
-    "turbo": "every sample is always processed on its own",
-    "skip_op_error": "a video that fails is always a row with its reason, never a lost sample",
-    "index_key": "samples carry an id of their own",
-    "work_dir": "tables are kept in the store",
-    "stats_export_path": "every stat is kept in the store and in the export's stats file",
-    "input_columns": "operators read the video field only",
-    "output_columns": "operators write their stat only",
-}
-
-
-@dataclass(frozen=True)
-class StatRange:
-    """The values of one stat that pass: between low and high, each end closed or open, or all others if reversed."""
-
-    stat: str
-    low: float
-    high: float
-    low_closed: bool = True
-    high_closed: bool = True
-    is_reversed: bool = False
-    low_is_set: bool = True
-    high_is_set: bool = True
-
-    def passes(self, value: float) -> bool:
-        """Data-Juicer's keep test. `reversed_range` negates, with both closed flags flipped, as upstream does:
-        by default the ends themselves are kept on both sides."""
-        low_closed = self.low_closed != self.is_reversed
-        high_closed = self.high_closed != self.is_reversed
-        above = value >= self.low if low_closed else value > self.low
-        below = value <= self.high if high_closed else value < self.high
-        return (above and below) != self.is_reversed
-
-    def __str__(self) -> str:
-        low = f"{self.stat} {'>=' if self.low_closed else '>'} {self.low:.10g}"
-        high = f"{self.stat} {'<=' if self.high_closed else '<'} {self.high:.10g}"
-        if self.is_reversed:
-            low = f"{self.stat} {'<=' if self.low_closed else '<'} {self.low:.10g}"
-            high = f"{self.stat} {'>=' if self.high_closed else '>'} {self.high:.10g}"
-        shown = [text for text, is_set in ((low, self.low_is_set), (high, self.high_is_set)) if is_set]
-        return (" or " if self.is_reversed else " and ").join(shown or [low, high])
-
-    @property
-    def limits(self) -> tuple[float, ...]:
-        """The ends that refuse something: without those that are not set, or are Data-Juicer's words for no limit."""
-        ends = ((self.low, self._low_limits), (self.high, self._high_limits))
-        return tuple(end for end, limits in ends if limits)
-
-    @property
-    def in_words(self) -> str:
-        """As `str`, for people: of the ends only the `limits`. Empty where every value passes."""
-        if self.limits:
-            return str(replace(self, low_is_set=self._low_limits, high_is_set=self._high_limits))
-        return f"no {self.stat}" if self.is_reversed else ""
-
-    @property
-    def _low_limits(self) -> bool:
-        return self.low_is_set and self.low > -MAX_INT
-
-    @property
-    def _high_limits(self) -> bool:
-        return self.high_is_set and self.high < MAX_INT
-
-
-def in_words(ranges: Sequence[StatRange]) -> str:
-    """What passes all of these ranges, for people: `everything` where none refuses a value."""
-    return " and ".join(words for range_ in ranges if (words := range_.in_words)) or "everything"
 
 
 @dataclass(frozen=True)
@@ -412,21 +298,6 @@ def _lacks(key: str, needs: Sequence[Requirement]) -> DjAssetsError | None:
     return None
 
 
-def gpu_device() -> Device:
-    """`cuda` where this machine shows an NVIDIA GPU, else `cpu`; `DJ_ASSETS_DEVICE` overrides. Imports no torch."""
-    wanted = os.environ.get("DJ_ASSETS_DEVICE", "auto")
-    if wanted not in ("auto", "cpu", "cuda"):
-        raise RecipeError(
-            f"DJ_ASSETS_DEVICE is {wanted!r}",
-            allowed="auto, cpu, cuda",
-            try_="unset it to choose by the machine",
-        )
-    if wanted != "auto":
-        return "cuda" if wanted == "cuda" else "cpu"
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1", "none")
-    return "cuda" if Path("/dev/nvidiactl").exists() and not hidden else "cpu"
-
-
 def make_plan(recipe: Recipe) -> Plan:
     """Resolve every step of a recipe. Raises `RecipeErrors` with all faults found, before any video is opened.
 
@@ -537,7 +408,7 @@ def _operator(recipe: Recipe, source: StepSource) -> Any:
 def _make_mapper_step(
     recipe: Recipe, source: StepSource, mapper: Mapper, earlier: Sequence[MapperStep], notes: list[str]
 ) -> MapperStep:
-    reader = _OptionReader(recipe, _todays_names(source, mapper.aliases), mapper)
+    reader = OptionReader(recipe, _todays_names(source, mapper.aliases), mapper)
     params = reader.params(mapper.params)
     video_key = reader.text("video_key", recipe.video_key)
     device = reader.device()
@@ -582,14 +453,14 @@ def _todays_names(source: StepSource, aliases: Mapping[str, str]) -> StepSource:
 def _make_step(
     recipe: Recipe, source: StepSource, operator: Operator, earlier: Sequence[Step], notes: list[str]
 ) -> Step:
-    reader = _OptionReader(recipe, source, operator)
+    reader = OptionReader(recipe, source, operator)
     params = reader.params(operator.params)
     ranges = reader.ranges(operator)
     any_or_all = reader.choice("any_or_all", ("any", "all"), operator.any_or_all_default)
     video_key = reader.text("video_key", recipe.video_key)
     if operator.is_about_samples:
         any_or_all, video_key = "any", SAMPLE_FIELD
-    read = reader.measured_before(operator, params, earlier)
+    read = _measured_before(reader, operator, params, earlier)
     device = reader.device()
     notes.extend(reader.notes())
     reader.finish()
@@ -614,7 +485,7 @@ def _make_whole_step(
     recipe: Recipe, source: StepSource, whole: Whole, earlier: Sequence[Step], notes: list[str]
 ) -> Step:
     operator = whole.operator
-    reader = _OptionReader(recipe, source, whole)
+    reader = OptionReader(recipe, source, whole)
     params, choice = reader.params(operator.params), reader.params(whole.params)
     video_key, text_key = reader.text("video_key", recipe.video_key), reader.text("text_key", recipe.text_key)
     device = reader.device()
@@ -637,6 +508,26 @@ def _make_whole_step(
         stat_names=_stat_names(operator, params, earlier),
         rule=Rule(whole, choice, text_key),
     )
+
+
+def _measured_before(reader: OptionReader, operator: Operator, params: Params, earlier: Sequence[Step]) -> list[Step]:
+    """Earlier steps whose stats the operator reads. Those on records are seen; a video's numbers come later."""
+    read = []
+    for name in () if reader.errors else operator.fields(params):
+        stat = name.removeprefix(f"{STATS_FIELD}.") if name.startswith(f"{STATS_FIELD}.") else ""
+        found = next((step for step in earlier if step.rule is None and stat in step.stat_names), None)
+        if found is None:
+            continue
+        read.append(found)
+        if not found.is_about_samples:
+            option = next((o for o in reader.source.options if name in str(reader.source.options[o])), "")
+            reader.bad(
+                option,
+                f"{option}: {name} is measured on videos, by step {found.number} {found.operator.name}",
+                "fields of the manifest, stats that came with it, stats of earlier steps on records",
+                f"the bounds of {found.operator.name}; or export with keep_stats_in_res_ds, and filter the export",
+            )
+    return read
 
 
 def _key(name: str, earlier: Sequence[Step]) -> str:
@@ -666,285 +557,3 @@ def _measure_id(own: str, read: Sequence[Step]) -> str:
 def texts_of(recipe: Recipe) -> Texts:
     """How a recipe's samples give their text to their videos."""
     return Texts(recipe.text_key, recipe.video_special_token, recipe.eoc_special_token)
-
-
-class _OptionReader:
-    """Takes a step's raw options apart; collects every fault before it raises."""
-
-    def __init__(self, recipe: Recipe, source: StepSource, operator: operators.AnyOperator) -> None:
-        self.recipe = recipe
-        self.source = source
-        self.operator: Any = operator
-        self.errors: list[RecipeError] = []
-        self._measured: Operator | Mapper = operator.operator if isinstance(operator, Whole) else operator
-        known = {
-            *operator.option_names,
-            *(VERDICT_OPTIONS if isinstance(operator, Operator) else ()),
-            *BASE_OPTIONS_WITHOUT_EFFECT,
-            "video_key",
-            "accelerator",
-        }
-        for name in source.options:
-            if name not in known:
-                near = difflib.get_close_matches(str(name), sorted(known), n=2, cutoff=0.6)
-                self.bad(
-                    str(name),
-                    f"option {name!r} is not known to {operator.name}",
-                    ", ".join([*operator.option_names, f"and the options that every {operator.kind} takes"]),
-                    f"did you mean {' or '.join(near)}?" if near else "remove it",
-                )
-
-    def bad(self, option: str, given: str, allowed: str, try_: str) -> None:
-        file, line = self.source.place(option)
-        self.errors.append(
-            BadOption(
-                given,
-                allowed=allowed,
-                try_=try_,
-                file=file or self.recipe.file,
-                line=line,
-                step=f"{self.source.number} {self.operator.name}",
-                option=option,
-            )
-        )
-
-    def finish(self) -> None:
-        for option, remedy in self.operator.refused.items():
-            value = self.source.options.get(option)
-            default = _upstream.default(self.operator.name, option)
-            if value is not None and value != default:
-                allowed = "null" if default is None else f"null, or {source_text(default)} as upstream has it"
-                self.bad(option, f"{option}: {source_text(value)}", allowed, remedy)
-        if self.errors:
-            raise RecipeErrors(self.errors)
-
-    def params(self, model: type[Params]) -> Params:
-        fields = model.model_fields
-        given = {name: value for name, value in self.source.options.items() if name in fields}
-        if "text_key" in fields and given.get("text_key") is None:
-            given["text_key"] = self.recipe.text_key
-        # Pydantic would take true for 1.
-        for option in [name for name, value in given.items() if isinstance(value, bool)]:
-            if not _takes_bool(fields[option].annotation):
-                self.bad(
-                    option,
-                    f"{option}: {source_text(given.pop(option))}",
-                    fields[option].description or "a value that is neither true nor false",
-                    _remedy(fields[option]),
-                )
-        try:
-            return model(**given)
-        except ValidationError as error:
-            for fault in error.errors():
-                option = str(fault["loc"][0]) if fault["loc"] else next(iter(given), "")
-                allowed = (
-                    fields[option].description if option in fields and fields[option].description else fault["msg"]
-                )
-                is_missing = option in fields and option not in given
-                self.bad(
-                    option,
-                    f"{option} is missing"
-                    if is_missing
-                    else f"{option}: {source_text(given.get(option))} ({fault['msg']})",
-                    str(allowed),
-                    _remedy(fields[option]) if option in fields else "see the operator's options",
-                )
-            return model.model_construct()
-
-    def measured_before(self, operator: Operator, params: Params, earlier: Sequence[Step]) -> list[Step]:
-        """Earlier steps whose stats the operator reads. Those on records are seen; a video's numbers come later."""
-        read = []
-        for name in () if self.errors else operator.fields(params):
-            stat = name.removeprefix(f"{STATS_FIELD}.") if name.startswith(f"{STATS_FIELD}.") else ""
-            found = next((step for step in earlier if step.rule is None and stat in step.stat_names), None)
-            if found is None:
-                continue
-            read.append(found)
-            if not found.is_about_samples:
-                option = next((o for o in self.source.options if name in str(self.source.options[o])), "")
-                self.bad(
-                    option,
-                    f"{option}: {name} is measured on videos, by step {found.number} {found.operator.name}",
-                    "fields of the manifest, stats that came with it, stats of earlier steps on records",
-                    f"the bounds of {found.operator.name}; or export with keep_stats_in_res_ds, and filter the export",
-                )
-        return read
-
-    def ranges(self, operator: Operator) -> tuple[StatRange, ...]:
-        low_closed = self.flag("min_closed_interval", True)
-        high_closed = self.flag("max_closed_interval", True)
-        is_its_own = "reversed_range" in {*operator.ignored, *operator.params.model_fields}
-        is_reversed = not is_its_own and self.flag("reversed_range", False)
-        ranges = []
-        for stat in operator.stats:
-            if stat.is_flag:
-                ranges.append(yes_or_no(stat, passes=not is_reversed))
-                continue
-            ends: dict[str, tuple[float, bool]] = {}
-            for bound in operator.bounds:
-                if bound.stat == stat.name:
-                    ends[bound.side] = self.bound(bound)
-            low, low_is_set = ends.get("min", (float("-inf"), False))
-            high, high_is_set = ends.get("max", (float("inf"), False))
-            mins = [bound.option for bound in operator.bounds if bound.stat == stat.name and bound.side == "min"]
-            is_default = not any(name in self.source.options for name in mins)
-            if is_default and low == stat.low and not is_reversed:
-                low_is_set = False  # every value meets it: not worth a word
-            range_ = StatRange(stat.name, low, high, low_closed, high_closed, is_reversed, low_is_set, high_is_set)
-            problem = impossible(range_, stat, of="sample" if operator.is_about_samples else "video")
-            if problem:
-                options = [bound.option for bound in operator.bounds if bound.stat == stat.name]
-                written = [name for name in options if name in self.source.options]
-                unwritten = [name for name in options if name not in written]
-                self.bad(
-                    (written or options)[0],
-                    f"{' and '.join(options)}: {problem}",
-                    f"a minimum not above the maximum, and {stat.name} is at least {stat.low:g}",
-                    f"set {unwritten[0]}, too, or null for none" if unwritten else "swap them, or open one end by null",
-                )
-            ranges.append(range_)
-        return tuple(ranges)
-
-    def bound(self, bound: Bound) -> tuple[float, bool]:
-        if bound.option not in self.source.options:
-            return bound.default, bound.default not in _NO_LIMIT
-        value = self.source.options[bound.option]
-        if value is None:  # no bound on this side, as in Data-Juicer; not the default, which may be one
-            return (float("-inf") if bound.side == "min" else float("inf")), False
-        try:
-            return bound.read(value), True
-        except (ValueError, TypeError, ZeroDivisionError) as error:
-            self.bad(
-                bound.option,
-                f"{bound.option}: {source_text(value)} ({error})",
-                bound.help or "a number",
-                f"the default, {bound.default:g}",
-            )
-            return bound.default, True
-
-    def option(self, option: str, default: Any) -> Any:
-        """A raw value; null is as good as leaving the option out."""
-        value = self.source.options.get(option)
-        return default if value is None else value
-
-    def flag(self, option: str, default: bool) -> bool:
-        value = self.option(option, default)
-        if not isinstance(value, bool):
-            self.bad(
-                option,
-                f"{option}: {source_text(value)}",
-                "true or false",
-                f"the default, {str(default).lower()}",
-            )
-            return default
-        return value
-
-    def choice(self, option: str, allowed: Sequence[str], default: str) -> str:
-        value = self.option(option, default)
-        if value not in allowed:
-            self.bad(option, f"{option}: {source_text(value)}", " or ".join(allowed), f"the default, {default}")
-            return default
-        return str(value)
-
-    def text(self, option: str, default: str) -> str:
-        value = self.option(option, default)
-        if not isinstance(value, str) or not value:
-            self.bad(
-                option,
-                f"{option}: {source_text(value)}",
-                "the name of a manifest field",
-                f"the default, {default}",
-            )
-            return default
-        return value
-
-    def folder(self) -> Path | None:
-        """Of a mapper's products: what the recipe says, or else `DJ_PRODUCED_DATA_DIR`; None: beside each video."""
-        option = self.operator.folder_option
-        given = self.option(option, None)
-        if given is not None and (not isinstance(given, str) or not given.strip() or "\0" in given):
-            self.bad(option, f"{option}: {source_text(given)}", "a folder's path", "leave it out: beside each video")
-            return None
-        everywhere = os.environ.get("DJ_PRODUCED_DATA_DIR", "").strip()
-        if given is None and not everywhere:
-            return None
-        folder = Path(given).expanduser() if given is not None else Path(everywhere).expanduser() / self.operator.name
-        folder = Path(os.path.abspath(folder))  # noqa: PTH100  # `..` goes, links stay
-        dataset = self.recipe.dataset_path
-        is_inside = folder.is_relative_to(dataset) and PRODUCED_FOLDER not in folder.relative_to(dataset).parts
-        if is_inside and dataset.is_dir():
-            self.bad(
-                option,
-                f"{folder} lies in the dataset's folder {dataset}, so that products would be new samples",
-                f"a folder outside of it, or one called {PRODUCED_FOLDER}",
-                f"{dataset.parent / 'produced'}, or leave it out",
-            )
-        return folder
-
-    def device(self) -> Device:
-        wanted = self.source.options.get("accelerator")
-        if wanted not in (None, "cpu", "cuda"):
-            self.bad("accelerator", f"accelerator: {source_text(wanted)}", "cpu or cuda", "leave it out")
-        if self._measured.compute == "gpu" and wanted is None:
-            return gpu_device()
-        return "cuda" if wanted == "cuda" and self._runs_on_gpu() else "cpu"
-
-    def _runs_on_gpu(self) -> bool:
-        return self._measured.compute == "gpu" or "cuda" in getattr(self._measured, "also_on", ())
-
-    def notes(self) -> list[str]:
-        reasons = {**BASE_OPTIONS_WITHOUT_EFFECT, **self.operator.ignored}
-        if isinstance(self._measured, Operator) and self._measured.is_about_samples:
-            reasons |= dict.fromkeys(("video_key", "any_or_all"), "it looks at the sample, not at its videos")
-        own = {*self.operator.params.model_fields, *self._measured.params.model_fields}
-        own |= {"text_key"} if isinstance(self.operator, Whole) else set()
-        reasons = {name: why for name, why in reasons.items() if name not in own}
-        if self.source.options.get("accelerator") == "cuda" and not self._runs_on_gpu():
-            reasons["accelerator"] = "it runs on the CPU alone"
-        return [
-            f"{self.operator.name}.{option} has no effect here: {reasons[option]}"
-            for option, value in self.source.options.items()
-            if option in reasons and value not in (None, False, _upstream.default(self.operator.name, option))
-        ]
-
-
-def yes_or_no(stat: Stat, *, passes: bool) -> StatRange:
-    """The range of a stat that is yes or no. passes: which of them does."""
-    if passes:
-        return StatRange(stat.name, 1.0, float("inf"), high_is_set=False)
-    return StatRange(stat.name, float("-inf"), 0.0, low_is_set=False)
-
-
-def impossible(range_: StatRange, stat: Stat, *, of: str = "video") -> str:
-    """Why no bound of a range can be meant: it splits nothing. Empty where it can. of: what the stat is of."""
-    low, high = f"{range_.low:.10g}", f"{range_.high:.10g}"
-    outcome = f"every {of} passes" if range_.is_reversed else f"no {of} can pass"
-    if range_.low > range_.high:
-        return f"{low} is above {high}, so {outcome}"
-    if range_.low == range_.high and not (range_.low_closed and range_.high_closed):
-        return f"both are {low} and an end is open, so {outcome}"
-    if range_.high < stat.low:
-        return f"{high} is below {stat.low:g}, which every value reaches, so {outcome}"
-    if range_.low > stat.high:
-        return f"{low} is above {stat.high:g}, which no value passes, so {outcome}"
-    return ""
-
-
-def _remedy(field: FieldInfo) -> str:
-    """What to try instead of a value that an operator's option does not take."""
-    if field.is_required():
-        return "set it; it has no default"
-    return "leave it out" if field.default is None else f"the default, {source_text(field.default)}"
-
-
-def _takes_bool(annotation: Any) -> bool:
-    """Whether a type is bool, or a union or generic that holds it."""
-    return annotation in (bool, Any) or any(_takes_bool(part) for part in get_args(annotation))
-
-
-_NO_LIMIT = (float("inf"), float("-inf"), -MAX_INT, MAX_INT, 1.7976931348623157e308)
-
-
-def source_text(value: Any) -> str:
-    """A raw option value as the user might have typed it."""
-    return json.dumps(value, ensure_ascii=False, default=str)

@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from dj_assets.plan import StatRange
+from dj_assets.ranges import StatRange
 from dj_assets.spread import BARS, BOUND, PASSES, bin_edges, drawable, ends_of, passing, tails, unit_and_ranges, view
 
 SIZE_INCHES = (4.8, 2.5)  # matplotlib takes (width, height)

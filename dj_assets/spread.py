@@ -9,7 +9,7 @@ from html import escape
 from itertools import pairwise
 from typing import Any
 
-from dj_assets.plan import StatRange, in_words
+from dj_assets.ranges import StatRange, in_words
 
 PASSES, BARS, BOUND = "#d9f0d3", "#4477aa", "#bb3322"
 MOST_BINS = 40

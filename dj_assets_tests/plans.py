@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from dj_assets.errors import NoValue, Status
 from dj_assets.operators._contract import Compute, NoParams, Operator, Stat
-from dj_assets.plan import Pass, Plan, StatRange, Step
+from dj_assets.plan import Pass, Plan, Step
+from dj_assets.ranges import StatRange
 from dj_assets.recipe import Recipe, Settings
 from dj_assets.samples import SAMPLE_FIELD, Sample, Video
 from dj_assets.store.rows import Fact, Row

@@ -13,7 +13,8 @@ import pytest
 from dj_assets.analysis import Analysis, analyse, columns_of_shards, correlation, spread
 from dj_assets.columns import columns_of
 from dj_assets.operators._contract import Operator
-from dj_assets.plan import Pass, Plan, StatRange, Step
+from dj_assets.plan import Pass, Plan, Step
+from dj_assets.ranges import StatRange
 from dj_assets.samples import Sample
 from dj_assets.store import probes
 from dj_assets.store.rows import Fact

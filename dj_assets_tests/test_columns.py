@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from dj_assets.columns import STATUS_NAMES, columns_of, not_measured, stored_columns
 from dj_assets.decide import decide
 from dj_assets.errors import StoreError
-from dj_assets.plan import Plan, StatRange
+from dj_assets.plan import Plan
+from dj_assets.ranges import StatRange
 from dj_assets.records import tables_of
 from dj_assets.samples import Sample
 from dj_assets.store import bulk

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dj_assets.decide import check_rows, decide, still_in, summarize
-from dj_assets.plan import StatRange, Step
+from dj_assets.plan import Step
+from dj_assets.ranges import StatRange
 from dj_assets.store.rows import Row, Verdict
 from dj_assets_tests.plans import Value, a_broken_sample, a_fact, a_plan, a_sample, a_step, a_table
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from dj_assets.decide import decide, summarize
 from dj_assets.decide_sql import verdicts, write_kept, write_verdicts
-from dj_assets.plan import Plan, StatRange, Step
+from dj_assets.plan import Plan, Step
+from dj_assets.ranges import StatRange
 from dj_assets.samples import Sample, Video
 from dj_assets.store.rows import Provenance, Row, Verdict
 from dj_assets.store.store import Store

@@ -18,7 +18,8 @@ from dj_assets.columns import Columns, columns, sample_table
 from dj_assets.decide import decide
 from dj_assets.diff import Diff, Moved, compare
 from dj_assets.diff.changes import changes, margin
-from dj_assets.plan import Plan, StatRange, Step
+from dj_assets.plan import Plan, Step
+from dj_assets.ranges import StatRange
 from dj_assets.samples import Sample
 from dj_assets.store.rows import Row
 from dj_assets.store.store import Store

@@ -21,7 +21,8 @@ from dj_assets.evidence.canvas import Line
 from dj_assets.evidence.worker import Shown, draw_preview, draw_sheet, draw_thumbnail
 from dj_assets.frames import Size
 from dj_assets.measure import identify
-from dj_assets.plan import Plan, StatRange, Step, make_plan
+from dj_assets.plan import Plan, Step, make_plan
+from dj_assets.ranges import StatRange
 from dj_assets.recipe import Limits, Recipe, Settings, StepSource
 from dj_assets.samples import Sample, Video
 from dj_assets.store.files import temporary_beside

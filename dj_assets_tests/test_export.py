@@ -24,7 +24,8 @@ from dj_assets.decide import decide
 from dj_assets.errors import RecipeError, StoreError
 from dj_assets.export import ExportResult, lines_of_part, merge_parts, output_paths, withdraw_part, write_part
 from dj_assets.operators._contract import Stat
-from dj_assets.plan import Plan, StatRange
+from dj_assets.plan import Plan
+from dj_assets.ranges import StatRange
 from dj_assets.samples import Sample, cut_shards, find_drops, loads_record, read_shard
 from dj_assets.store.rows import Row
 from dj_assets_tests.plans import Value, a_broken_sample, a_plan, a_sample, a_step, a_table

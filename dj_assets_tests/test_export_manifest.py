@@ -22,7 +22,7 @@ from dj_assets.export_manifest import (
     step_record,
 )
 from dj_assets.operators._contract import Stat
-from dj_assets.plan import StatRange
+from dj_assets.ranges import StatRange
 from dj_assets.recipe import load_recipe
 from dj_assets_tests.plans import a_broken_sample, a_plan, a_sample, a_step
 from dj_assets_tests.test_export import export

@@ -17,8 +17,10 @@ from dj_assets.cli.tables import changed_params
 from dj_assets.errors import BadOption, RecipeError, RecipeErrors, UnknownOperator
 from dj_assets.operators import _upstream
 from dj_assets.operators.video_ocr_area_ratio_filter import OcrParams
-from dj_assets.plan import BASE_OPTIONS_WITHOUT_EFFECT, Plan, StatRange, gpu_device, make_plan
+from dj_assets.plan import Plan, make_plan
+from dj_assets.ranges import StatRange
 from dj_assets.recipe import Recipe, Settings, StepSource, load_recipe
+from dj_assets.step_options import BASE_OPTIONS_WITHOUT_EFFECT, gpu_device
 from dj_assets_tests.mappers import OPERATOR_FILE
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dj_assets.plan import StatRange
 from dj_assets.plots import box, heat_map, histogram
+from dj_assets.ranges import StatRange
 
 INF = float("inf")
 MOST_BYTES = 40_000

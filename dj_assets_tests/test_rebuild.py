@@ -15,7 +15,8 @@ import pytest
 from dj_assets.decide import decide
 from dj_assets.errors import StoreError
 from dj_assets.export import ExportResult, merge_parts, write_part
-from dj_assets.plan import Plan, StatRange
+from dj_assets.plan import Plan
+from dj_assets.ranges import StatRange
 from dj_assets.rebuild import rebuild
 from dj_assets.samples import Sample, cut_shards, find_drops, read_shard
 from dj_assets.store.rows import Fact, Provenance, Row

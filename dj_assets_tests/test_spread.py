@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from dj_assets.plan import StatRange
+from dj_assets.ranges import StatRange
 from dj_assets.spread import BARS, BOTTOM, LEFT, PASSES, RIGHT, TOP, histogram_svg
 from dj_assets_tests.test_plots import ANY_VALUES
 

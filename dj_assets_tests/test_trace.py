@@ -15,7 +15,8 @@ from dj_assets.defs.versions import export_code_version
 from dj_assets.errors import RecipeError, StoreError
 from dj_assets.export import ExportResult, merge_parts, output_paths, write_part
 from dj_assets.export_manifest import read_manifest, remembered_plan
-from dj_assets.plan import Plan, StatRange
+from dj_assets.plan import Plan
+from dj_assets.ranges import StatRange
 from dj_assets.samples import Sample
 from dj_assets.trace import DroppedLines, trace_folder, write_traces
 from dj_assets_tests.plans import Value, a_broken_sample, a_plan, a_sample, a_step, a_table

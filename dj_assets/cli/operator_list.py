@@ -26,7 +26,7 @@ def print_operators(out: Console, names: Sequence[str] = ()) -> None:
     tables, where an outside package's operator cannot be imported.
     """
     from dj_assets import operators
-    from dj_assets.plan import VERDICT_OPTIONS
+    from dj_assets.step_options import VERDICT_OPTIONS
 
     if names:
         for name in names:

@@ -21,7 +21,8 @@ import numpy.typing as npt
 from dj_assets.columns import FAILS, NOT_MEASURED, OK, PASSES, STATUS_NAMES, UNKNOWN, Codes, Columns, StepColumns
 from dj_assets.diff.changes import Change, changes, margin, pair_steps, same_question
 from dj_assets.errors import STATUSES, DjAssetsError
-from dj_assets.plan import Plan, StatRange
+from dj_assets.plan import Plan
+from dj_assets.ranges import StatRange
 from dj_assets.samples import Sample, Video
 
 Mask = npt.NDArray[np.bool_]

@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from dj_assets.measure import info_of
 from dj_assets.operators._contract import MAX_FLOAT, MAX_INT
-from dj_assets.plan import Plan, StatRange, Step
+from dj_assets.plan import Plan, Step
+from dj_assets.ranges import StatRange
 
 Kind = Literal["step added", "step removed", "step moved", "measure", "bounds", "verdict option", "setting"]
 

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dj_assets.decide import Facts, facts_by_key, step_passes
-from dj_assets.plan import Plan, StatRange, Step
+from dj_assets.plan import Plan, Step
+from dj_assets.ranges import StatRange
 from dj_assets.samples import Sample, Video
 from dj_assets.store.rows import Fact, Row, Verdict
 

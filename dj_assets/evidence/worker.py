@@ -17,8 +17,8 @@ from dj_assets.evidence import canvas
 from dj_assets.evidence.canvas import FAINT, GAP, INK, OUTCOMES, SHADE, Line, Picture
 from dj_assets.frames import FramePlan, Look, Size, VideoInfo, Windows
 from dj_assets.operators._contract import Operator, Panel, Params, View, mean, median
-from dj_assets.plan import StatRange
 from dj_assets.plots import curve
+from dj_assets.ranges import StatRange
 from dj_assets.store.probes import stream_line
 from dj_assets.video_run import Task, by_stat_of, check_unchanged, probe_record, resolve
 

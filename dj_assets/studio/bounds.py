@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from dj_assets.errors import DjAssetsError
 from dj_assets.operators._contract import MAX_INT, Bound
-from dj_assets.plan import Plan, StatRange, Step
+from dj_assets.plan import Plan, Step
+from dj_assets.ranges import StatRange
 
 NO_LIMIT = MAX_INT
 """Operators spell "no limit" as the largest number there is, whole or float; on the page it is an empty field."""

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from dj_assets.columns import PASSES, UNKNOWN, StepColumns
 from dj_assets.operators._contract import Bound
-from dj_assets.plan import StatRange, Step
+from dj_assets.plan import Step
+from dj_assets.ranges import StatRange
 
 BINS = 120
 TAIL_SPANS = 2.0

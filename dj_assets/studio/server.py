@@ -21,7 +21,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from dj_assets import evidence
 from dj_assets.errors import DjAssetsError, MediaError, Refused
 from dj_assets.measure import media_limits
-from dj_assets.plan import Plan, Step, impossible, make_plan
+from dj_assets.plan import Plan, Step, make_plan
+from dj_assets.ranges import impossible
 from dj_assets.recipe import load_recipe
 from dj_assets.recipe.rewrite import Change, RecipeText, Rewritten, read_recipe_text, rewrite_recipe, with_options
 from dj_assets.samples import Video

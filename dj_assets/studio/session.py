@@ -14,7 +14,8 @@ import numpy.typing as npt
 from dj_assets.columns import FAILS, OK, PASSES, STATUS_NAMES, UNKNOWN, Codes, Columns, StepColumns
 from dj_assets.errors import DjAssetsError
 from dj_assets.operators._contract import Bound
-from dj_assets.plan import Plan, Step, in_words
+from dj_assets.plan import Plan, Step
+from dj_assets.ranges import in_words
 from dj_assets.samples import Sample
 from dj_assets.store import bulk, labels
 from dj_assets.store.store import Store

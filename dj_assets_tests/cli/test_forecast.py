@@ -13,7 +13,8 @@ import pytest
 from dj_assets.cli.forecast import Forecast, Forecaster, PassForecast, StepForecast, add_shard, forecast_stages
 from dj_assets.measure import info_of
 from dj_assets.operators._contract import Compute, Operator, Scores
-from dj_assets.plan import Pass, Plan, StatRange, Step
+from dj_assets.plan import Pass, Plan, Step
+from dj_assets.ranges import StatRange
 from dj_assets.samples import Sample
 from dj_assets.store import probes
 from dj_assets.store.products import Kept, ProductFile, ProductKey, fact_of

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dj_assets.cli.outcome import Example, choose_examples, example_of
-from dj_assets.plan import StatRange
+from dj_assets.ranges import StatRange
 from dj_assets.store.rows import Verdict
 from dj_assets_tests.plans import a_broken_sample, a_sample, a_step
 

@@ -10,7 +10,8 @@ from typing import Literal
 
 from dj_assets.columns import columns_of
 from dj_assets.operators._contract import Bound
-from dj_assets.plan import Plan, StatRange, Step
+from dj_assets.plan import Plan, Step
+from dj_assets.ranges import StatRange
 from dj_assets.samples import Sample
 from dj_assets.store.store import Store
 from dj_assets.studio.session import Session

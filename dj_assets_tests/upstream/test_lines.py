@@ -13,8 +13,9 @@ import yaml
 
 from dj_assets import operators
 from dj_assets.operators import _upstream
-from dj_assets.plan import VERDICT_OPTIONS, make_plan
+from dj_assets.plan import make_plan
 from dj_assets.recipe import load_recipe
+from dj_assets.step_options import VERDICT_OPTIONS
 from dj_assets_tests.upstream import facts
 
 LINES: dict[str, dict[str, Any]] = yaml.safe_load(facts.CONFIG_ALL.read_text(encoding="utf-8"))
