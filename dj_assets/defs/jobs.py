@@ -262,10 +262,16 @@ class _Runner:
         name, name_before = stage.recipe.name, before.recipe.name
         if self.store.samples_provenance(name, shard_key) is None:
             return False
-        samples = self.store.read_samples(name_before, shard_key)
-        verdicts = {verdict.sample_id: verdict for verdict in self.store.read_verdicts(name_before, shard_key)}
+        try:
+            samples = self.store.read_samples(name_before, shard_key)
+            verdicts = {verdict.sample_id: verdict for verdict in self.store.read_verdicts(name_before, shard_key)}
+            made = self.store.read_samples(name, shard_key)
+        except StoreError:
+            return False  # its own run has to come first, which is not asked for; nor must others fail for it
+        if verdicts.keys() != {sample.sample_id for sample in samples}:
+            return False  # a run of it died on the way from samples to verdicts: the same
         kept = {one.sample_id for one in samples if not leaves_export(before, one, verdicts[one.sample_id])}
-        return kept != {sample.parent_id for sample in self.store.read_samples(name, shard_key)}
+        return kept != {sample.parent_id for sample in made}
 
     def run(
         self, shard_key: str, stages: Sequence[Plan], tags: dict[str, str]

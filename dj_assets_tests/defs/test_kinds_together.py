@@ -13,6 +13,7 @@ import dagster as dg
 import pytest
 
 from dj_assets.cli.forecast import add_shard, forecast_stages
+from dj_assets.defs.assets import RecipeGraph
 from dj_assets.defs.jobs import RunReport, run_recipe
 from dj_assets.export_manifest import read_manifest
 from dj_assets.plan import Plan, make_plan
@@ -159,6 +160,31 @@ def test_a_failed_shard_has_no_later_stage_and_stands_in_nobodys_way(project: Pr
     )
     assert [shard.shard_key for shard in report.failed] == ["a-00000"]
     assert project.exported() == ["b5", "b5"]
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_another_shard_whose_run_died_on_the_way_stops_nobody(project: Project, is_there: bool) -> None:
+    """Its samples are newer than its verdicts, or their table is lost: it is as far behind as it was."""
+    project.land("a.jsonl", [("a1", 1)])
+    project.land("b.jsonl", [("b5", 5)])
+    project.run()
+    project.land("b.jsonl", [("b5", 5), ("b7", 7)])
+    [first, _] = project.plan.stages
+    store = project.folder / "store"
+    if is_there:
+        only_samples = [RecipeGraph(first).samples]
+        run_recipe(
+            project.plan,
+            instance=project.instance,
+            store_root=store,
+            shard_keys=["b-00000"],
+            selection=only_samples,
+        )
+    else:
+        Store(store).samples_path(first.recipe.name, "b-00000").unlink()
+    project.run("a-00000")
+    project.run()
+    assert project.exported() == ["b5", "b5", "b7", "b7"]
 
 
 def test_copies_are_looked_for_among_clips_of_all_shards(project: Project) -> None:
