@@ -17,8 +17,9 @@ from dj_assets.new_samples import Mapped, Stats, new_samples, text_for_bench, vi
 from dj_assets.plan import MapperStep
 from dj_assets.produce_run import Produced, ProduceTask, produce_task
 from dj_assets.recipe import Limits, Recipe
-from dj_assets.samples import PRODUCED_FOLDER, Sample, Video
+from dj_assets.samples import MADE_MARK, PRODUCED_FOLDER, Sample, Video
 from dj_assets.store import products
+from dj_assets.store.files import sweep_beside
 from dj_assets.store.measures import MeasureInfo
 from dj_assets.store.products import Kept, ProductFile, ProductKey
 from dj_assets.store.rows import Fact, Provenance
@@ -80,7 +81,10 @@ def produce(
         old = ((key, Path(path)) for key, kept in known.items() for path in products.by_path({key: kept}))
         sound, changed = {}, [path for key, path in old if path.is_file() and _may_replace(step, path, wanted[key])]
     missing = {key: videos[0] for key, videos in wanted.items() if key not in sound}
-    _refuse_unwritable({step.folder_beside(video.path) for video in missing.values()}, step)
+    folders = {step.folder_beside(video.path) for video in missing.values()}
+    _refuse_unwritable(folders, step)
+    for folder in folders:
+        sweep_beside(folder, of=MADE_MARK)
     if missing:
         _have_model(step)
     for path in changed:
@@ -119,7 +123,7 @@ def info_of(step: MapperStep) -> MeasureInfo:
 
 def key_of(step: MapperStep, recipe: Recipe, sample: Sample, video: Video) -> ProductKey:
     """What the products of a sample's video hang on."""
-    return ProductKey(video.content_hash, text_for_bench(step, recipe, sample))
+    return ProductKey(video.content_hash, text_for_bench(step, recipe, sample), str(step.folder or ""))
 
 
 def _wanted(step: MapperStep, recipe: Recipe, kept: Iterable[Sample]) -> dict[ProductKey, list[Video]]:
