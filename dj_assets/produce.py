@@ -17,8 +17,9 @@ from dj_assets.new_samples import Mapped, Stats, new_samples, text_for_bench, vi
 from dj_assets.plan import MapperStep
 from dj_assets.produce_run import Produced, ProduceTask, produce_task
 from dj_assets.recipe import Limits, Recipe
-from dj_assets.samples import PRODUCED_FOLDER, Sample, Video
+from dj_assets.samples import MADE_MARK, PRODUCED_FOLDER, Sample, Video
 from dj_assets.store import products
+from dj_assets.store.files import sweep_beside
 from dj_assets.store.measures import MeasureInfo
 from dj_assets.store.products import Kept, ProductFile, ProductKey
 from dj_assets.store.rows import Fact, Provenance
@@ -75,18 +76,25 @@ def produce(
     wanted = _wanted(step, recipe, kept)
     store.describe_measure(info_of(step))
     known = store.find_products(step.mapper.name, step.measure_id, list(wanted), but_not_statuses=but_not_statuses)
-    sound, changed = _sound(step, known, wanted, roots, trusts_mtime=recipe.settings.trust_mtime, limits=limits)
+    sound, changed, rest = _sound(step, known, wanted, roots, trusts_mtime=recipe.settings.trust_mtime, limits=limits)
     if is_distrusted:
         old = ((key, Path(path)) for key, kept in known.items() for path in products.by_path({key: kept}))
-        sound, changed = {}, [path for key, path in old if path.is_file() and _may_replace(step, path, wanted[key])]
+        sound, rest, changed = (
+            {},
+            {},
+            [path for key, path in old if path.is_file() and _may_replace(step, path, wanted[key])],
+        )
     missing = {key: videos[0] for key, videos in wanted.items() if key not in sound}
-    _refuse_unwritable({step.folder_beside(video.path) for video in missing.values()}, step)
+    folders = {step.folder_beside(video.path) for video in missing.values()}
+    _refuse_unwritable(folders, step)
+    for folder in folders:
+        sweep_beside(folder, of=MADE_MARK)
     if missing:
         _have_model(step)
     for path in changed:
         path.unlink(missing_ok=True)  # or it would be taken for what it was
     run = _Run(step, store, provenance, len(missing), progress)
-    run.take(_outcomes(step, list(_tasks(step, missing, roots, limits)), workers, limits))
+    run.take(_outcomes(step, list(_tasks(step, missing, rest, roots, limits)), workers, limits))
     found = {**sound, **run.found}
     samples = [] if run.bug else list(composed(step, recipe, kept, found, stats, parent_recipe))
     return ProduceResult(
@@ -119,7 +127,7 @@ def info_of(step: MapperStep) -> MeasureInfo:
 
 def key_of(step: MapperStep, recipe: Recipe, sample: Sample, video: Video) -> ProductKey:
     """What the products of a sample's video hang on."""
-    return ProductKey(video.content_hash, text_for_bench(step, recipe, sample))
+    return ProductKey(video.content_hash, text_for_bench(step, recipe, sample), str(step.folder or ""))
 
 
 def _wanted(step: MapperStep, recipe: Recipe, kept: Iterable[Sample]) -> dict[ProductKey, list[Video]]:
@@ -143,19 +151,22 @@ def _sound(
     *,
     trusts_mtime: bool,
     limits: Limits,
-) -> tuple[dict[ProductKey, Kept], list[Path]]:
-    """(answers whose files are all there as they were made, files that lie where they should and are others now)."""
+) -> tuple[dict[ProductKey, Kept], list[Path], dict[ProductKey, frozenset[str]]]:
+    """(answers whose files are all there as they were made, files that lie where they should and are others now, and,
+    of the answers that such a file spoils, the paths that are as they were made)."""
     sound: dict[ProductKey, Kept] = {}
     changed: list[Path] = []
+    rest: dict[ProductKey, frozenset[str]] = {}
     for key, kept in known.items():
         folders = {step.folder_beside(video.path) for video in wanted[key]} if step.folder is not None else set()
         states = [_state(one, folders, roots, trusts_mtime, limits) for one in kept.products]
         if all(state is not None for state in states):
             sound[key] = replace(kept, products=tuple(state for state in states if state is not None))
         else:
+            rest[key] = frozenset(state.path for state in states if state is not None)
             paths = [Path(one.path) for one, state in zip(kept.products, states, strict=True) if state is None]
             changed += [path for path in paths if path.is_file() and _may_replace(step, path, wanted[key])]
-    return sound, list(dict.fromkeys(changed))
+    return sound, list(dict.fromkeys(changed)), rest
 
 
 def _state(
@@ -217,9 +228,13 @@ def _have_model(step: MapperStep) -> None:
 
 
 def _tasks(
-    step: MapperStep, missing: Mapping[ProductKey, Video], roots: Sequence[Path], limits: Limits
+    step: MapperStep,
+    missing: Mapping[ProductKey, Video],
+    rest: Mapping[ProductKey, frozenset[str]],
+    roots: Sequence[Path],
+    limits: Limits,
 ) -> Iterator[tuple[ProductKey, ProduceTask]]:
-    """Largest files first, so that no long video is left for last."""
+    """Largest files first, so that no long video is left for last. rest: as from `_sound`."""
     spec = MeasureSpec(step.measure_id, step.mapper.name, step.params.model_dump_json(), step.device)
     for key, video in sorted(missing.items(), key=lambda pair: -pair[1].num_bytes):
         task = Task(
@@ -231,7 +246,7 @@ def _tasks(
             specs=(spec,),
             limits=media_limits(limits),
         )
-        yield key, ProduceTask(task, step.folder_beside(video.path), key.text)
+        yield key, ProduceTask(task, step.folder_beside(video.path), key.text, rest.get(key, frozenset()))
 
 
 def _outcomes(

@@ -23,11 +23,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ProduceTask:
-    """One video and one mapper. video: with the mapper as its only spec. text: of the sample, where it is read."""
+    """One video and one mapper. video: with the mapper as its only spec. text: of the sample, where it is read. sound:
+    paths of its products that are there as they were made, and stay."""
 
     video: Task
     folder: Path
     text: str = ""
+    sound: frozenset[str] = frozenset()
 
     @property
     def path(self) -> str:
@@ -97,6 +99,7 @@ def make_products(task: ProduceTask) -> Sequence[Product]:
         folder=task.folder,
         stem=Path(video.path).stem,
         text=task.text,
+        sound=task.sound,
     )
 
 

@@ -44,6 +44,9 @@ SOURCE_FIELD = "__dj__source_file__"
 PRODUCED_FOLDER = "__dj__produced_data__"
 """Folder beside videos that mappers write into; what is in it belongs to no dataset that it lies in."""
 
+MADE_MARK = "__dj_"
+"""In the name of every file that mappers make."""
+
 STATS_FIELD = "__dj__stats__"
 META_FIELD = "__dj__meta__"
 VERDICT_FIELD = "__dj__verdict__"

@@ -8,9 +8,10 @@ Products are named after what they are made from, so that the same product has t
 from __future__ import annotations
 
 import contextlib
+import filecmp
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -37,7 +38,8 @@ class VideoBench:
     """What `operators._mapper.Bench` promises, over one opened video.
 
     content_hash: of the video. maker: the mapper's name and measure id. folder: of the products, made where it is not
-    there. stem: of the video's name. text: the sample's. linear: decode every packet in order.
+    there. stem: of the video's name. text: the sample's. linear: decode every packet in order. sound: paths of files
+    that are as they were made; any other is written anew, whatever lies there.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class VideoBench:
         stem: str,
         text: str,
         linear: bool = False,
+        sound: Collection[str] = (),
     ) -> None:
         self.info: VideoInfo = scan.info
         self.text = text
@@ -58,6 +61,7 @@ class VideoBench:
         self._scan = scan
         self._folder = folder
         self._linear = linear
+        self._sound = sound
         self._name = product_name(stem, content_hash, maker)
 
     def windows(self, plan: FramePlan) -> Iterator[Windows]:
@@ -72,7 +76,7 @@ class VideoBench:
         return Product(self._video.path, 0.0, self.info.duration_seconds, is_parent=True)
 
     def clips(self, spans: Sequence[Span]) -> list[Product]:
-        """A video of each span, in that order, cut to the frame, in one decode. Those that are there stay as they are.
+        """A video of each span, in that order, cut to the frame, in one decode. Sound ones stay as they are.
 
         spans: by rising first frame, none empty; they may overlap. Raises `MediaError`, `StoreError`.
         """
@@ -85,7 +89,7 @@ class VideoBench:
             cuts = [
                 Cut(span.first, span.stop, placing.beside(path))
                 for span, path in zip(spans, paths, strict=True)
-                if not path.exists()
+                if str(path) not in self._sound
             ]
             if cuts:
                 write_cuts(self._video, self._scan, cuts, linear=self._linear)
@@ -118,9 +122,11 @@ class VideoBench:
         import cv2
 
         path = self._folder / self._name / f"{name}.jpg"
-        if not path.exists():
+        if str(path) not in self._sound:
             _, data = cv2.imencode(".jpg", rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-            write_atomically(path, lambda temporary: data.tofile(temporary))
+            # As in `_Placing`: what another run made keeps its time.
+            if path.is_symlink() or not path.is_file() or path.read_bytes() != data.tobytes():
+                write_atomically(path, lambda temporary: data.tofile(temporary))
         return Product(str(path), at_seconds, at_seconds)
 
     def _whole(self, write: Callable[[Path], None]) -> Product:
@@ -128,7 +134,7 @@ class VideoBench:
 
         path = self._folder / f"{self._name}{suffix_for(self._video)}"
         with _Placing(self._folder) as placing:
-            if not path.exists():
+            if str(path) not in self._sound:
                 write(placing.beside(path))
         return Product(str(path), 0.0, self.info.duration_seconds)
 
@@ -144,6 +150,7 @@ def products_of(
     folder: Path,
     stem: str,
     text: str = "",
+    sound: Collection[str] = (),
 ) -> list[Product]:
     """Open a video, find out what it is, and have a mapper make its products.
 
@@ -165,6 +172,7 @@ def products_of(
             stem=stem,
             text=text,
             linear=linear,
+            sound=sound,
         )
         return list(mapper.make(bench, params, model))
 
@@ -226,12 +234,20 @@ class _Placing:
         try:
             if kind is None:
                 for temporary, path in self._paths.items():
-                    put_in_place(temporary, path)
+                    if not _are_same(temporary, path):
+                        put_in_place(temporary, path)
         except OSError as error:
             raise _refused(self._folder, error) from error
         finally:
             for temporary in self._paths:
                 temporary.unlink(missing_ok=True)
+
+
+def _are_same(new: Path, path: Path) -> bool:
+    """Whether that file is there, byte by byte. Another run may have made it, and be reading it: it keeps its time."""
+    with contextlib.suppress(FileNotFoundError):
+        return not path.is_symlink() and filecmp.cmp(new, path, shallow=False)
+    return False
 
 
 def _refused(folder: Path, error: OSError) -> StoreError:

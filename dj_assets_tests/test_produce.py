@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from dj_assets.plan import MapperStep
 from dj_assets.produce import ProduceResult, produce
 from dj_assets.recipe import Limits
 from dj_assets.samples import Sample, Video
+from dj_assets.store.files import temporary_beside
 from dj_assets.store.store import Store
 from dj_assets_tests.mappers import Cutter, Unlucky, a_mapper, a_mapper_step
 from dj_assets_tests.plans import a_plan
@@ -121,6 +123,36 @@ def test_another_folder_gets_products_of_its_own(tmp_path: Path, store: Store, c
     assert {path.parent for path in files_of(there)} == {tmp_path / "clips"}
     outside = made(a_mapper_step(), kept, store, tmp_path, roots=[tmp_path / "elsewhere"])
     assert outside.reused == 0, "what no later stage may open is of no use"
+
+
+def test_recipes_that_share_a_measure_and_no_folder_leave_each_other_alone(
+    tmp_path: Path, store: Store, cutter: Cutter
+) -> None:
+    kept = [a_kept(tmp_path, 1, "a")]
+    steps = [a_mapper_step(folder=tmp_path / name) for name in ("one", "two")]
+    first = [made(step, kept, store, tmp_path) for step in steps]
+    assert [result.made for result in first] == [1, 1]
+    again = [made(step, kept, store, tmp_path) for step in steps]
+    assert [(result.made, result.samples) for result in again] == [(0, result.samples) for result in first]
+    beside = made(a_mapper_step(), kept, store, tmp_path)
+    assert (beside.made, beside.samples in [result.samples for result in first]) == (0, True), "no third copy"
+
+
+def test_what_a_killed_writer_left_beside_products_goes_after_a_day(
+    tmp_path: Path, store: Store, cutter: Cutter
+) -> None:
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    names = [temporary_beside(folder / name).name for name in ("a__dj_0123456789abcdef_0-24.mp4",) * 2]
+    others = [temporary_beside(folder / "theirs.mp4").name, "a__dj_0123456789abcdef_0-24.mp4"]
+    for name in (*names, *others):
+        (folder / name).write_text("half")
+    day_ago = time.time() - 25 * 3600
+    for name in (names[0], *others):
+        os.utime(folder / name, (day_ago, day_ago))
+    made(a_mapper_step(folder=folder), [a_kept(tmp_path, 1, "a")], store, tmp_path)
+    assert {path.name for path in folder.iterdir()} >= {names[1], *others}
+    assert not (folder / names[0]).exists()
 
 
 def test_products_of_a_product_lie_beside_it(tmp_path: Path, store: Store, cutter: Cutter) -> None:

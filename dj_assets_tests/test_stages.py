@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -99,6 +100,18 @@ def test_a_product_that_is_gone_is_made_again_and_no_other(project: Project) -> 
     assert (project.folder / "vids" / PRODUCED_FOLDER / victim).read_bytes() == before, (
         "the same bytes, the same numbers"
     )
+
+
+def test_a_half_file_under_the_name_of_a_product_is_no_product(project: Project) -> None:
+    """Nothing vouches for it: a copy that broke off, a store that was lost."""
+    project.run(ours(), "split")
+    folder = project.folder / "vids" / PRODUCED_FOLDER
+    victim = sorted(folder.rglob("*.mp4"))[0]
+    whole = victim.read_bytes()
+    shutil.rmtree(project.folder / ".dj_assets")
+    victim.write_bytes(whole[: len(whole) // 2])
+    project.run(ours(), "split")
+    assert victim.read_bytes() == whole
 
 
 def test_a_run_killed_in_the_middle_of_its_mapper_is_finished_by_the_next(project: Project, tmp_path: Path) -> None:

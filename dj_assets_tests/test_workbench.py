@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -72,12 +73,29 @@ def test_the_same_clips_are_the_same_bytes_and_are_made_once(moving: Path, tmp_p
     spans = [Span(0, 13), Span(13, 48)]
     with bench(moving, tmp_path / "a") as at, bench(moving, tmp_path / "b") as elsewhere:
         first, second = at.clips(spans), elsewhere.clips(spans)
-        times = [Path(product.path).stat().st_mtime_ns for product in first]
+        sound, other = (Path(product.path) for product in first)
+        written = sound.stat().st_mtime_ns
+        other.write_bytes(other.read_bytes()[:1000])
+    with bench(moving, tmp_path / "a", sound={str(sound)}) as at:
         assert at.clips(spans) == first
-    assert [Path(product.path).stat().st_mtime_ns for product in first] == times
-    for one, other in zip(first, second, strict=True):
-        assert Path(one.path).name == Path(other.path).name
-        assert Path(one.path).read_bytes() == Path(other.path).read_bytes()
+    assert sound.stat().st_mtime_ns == written
+    for one, same in zip(first, second, strict=True):
+        assert Path(one.path).name == Path(same.path).name
+        assert Path(one.path).read_bytes() == Path(same.path).read_bytes()
+
+
+def test_what_another_run_made_meanwhile_keeps_its_time(moving: Path, tmp_path: Path) -> None:
+    """That run is reading it, and would take a new time for another file."""
+    with bench(moving, tmp_path / "out") as at:
+        files = [Path(at.clips([Span(0, 13)])[0].path)]
+        picture = np.zeros((16, 16, 3), dtype=np.uint8)
+        files.append(Path(at.picture(picture, "frame_0", at_seconds=0.0).path))
+        for file in files:
+            os.utime(file, (1000, 1000))
+        at.clips([Span(0, 13)])
+        at.picture(picture, "frame_0", at_seconds=0.0)
+    assert [file.stat().st_mtime for file in files] == [1000, 1000]
+    assert len([path for path in (tmp_path / "out").rglob("*") if path.is_file()]) == 2
 
 
 def test_names_tell_content_maker_and_span_apart(moving: Path, tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ OPERATOR = Mapper(
     make=make,
     ignored={
         "capture_stderr": "no ffmpeg program runs here; what FFmpeg says is told",
-        "overwrite_output": "a video that is there under its name is the same, and is kept",
+        "overwrite_output": "a video that is as it was made is kept, any other of its name is overwritten",
     },
     refused={"global_args": "leave it out: no ffmpeg program runs here that could take arguments"},
 )

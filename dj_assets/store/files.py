@@ -8,7 +8,7 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -205,8 +205,23 @@ def set_aside(path: Path) -> Path | None:
 
 def sweep(root: Path, *, older_than_seconds: float = ORPHAN_SECONDS) -> list[Path]:
     """Remove temporary files whose writer was killed. Returns what went."""
+    return _without_writer(temporaries(root), older_than_seconds)
+
+
+def sweep_beside(folder: Path, *, of: str, older_than_seconds: float = ORPHAN_SECONDS) -> list[Path]:
+    """The same in a folder that is not the store's alone, and in none below: of temporary files whose names hold `of`.
+    Returns what went."""
+    try:
+        names = os.listdir(folder)  # noqa: PTH208, there may be a million
+    except OSError:
+        return []
+    ours = (folder / name for name in names if of in name and _TEMPORARY.fullmatch(name))
+    return _without_writer(ours, older_than_seconds)
+
+
+def _without_writer(paths: Iterable[Path], older_than_seconds: float) -> list[Path]:
     removed = []
-    for path in temporaries(root):
+    for path in paths:
         try:
             if time.time() - path.stat().st_mtime > older_than_seconds:
                 path.unlink()

@@ -17,6 +17,8 @@ from dj_assets.store import facts as facts_log
 from dj_assets.store.rows import Fact
 
 STAT = "products"
+IN = " in "
+"""Before the folder in a stat's name."""
 
 
 @dataclass(frozen=True)
@@ -39,18 +41,26 @@ class ProductFile:
 
 @dataclass(frozen=True, order=True)
 class ProductKey:
-    """What products hang on besides the measure. text: empty where the mapper does not read it."""
+    """What products hang on besides the measure. text: empty where the mapper does not read it. folder: where they must
+    lie; empty for beside the video. Recipes that share a measure, but no folder, have products of their own."""
 
     content_hash: str
     text: str = ""
+    folder: str = ""
 
     @property
     def stat(self) -> str:
         """The name under which the facts log has them."""
-        if not self.text:
-            return STAT
-        data = self.text.encode("utf-8", "surrogatepass")
-        return f"{STAT} of text {hashlib.blake2b(data, digest_size=8).hexdigest()}"
+        return f"{self.stat_of_any_folder}{IN}{_digest(self.folder)}" if self.folder else self.stat_of_any_folder
+
+    @property
+    def stat_of_any_folder(self) -> str:
+        """That of products beside the video; the others' begin with it."""
+        return f"{STAT} of text {_digest(self.text)}" if self.text else STAT
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -72,8 +82,19 @@ def find(
     """What is known of some videos. Failures that may pass (a crash, a timeout) are not; nor are answers of these
     statuses. Whether the files are still there is not looked at."""
     found = facts_log.find(root, mapper, measure_id, {key.content_hash for key in keys}, but_not_statuses)
-    by_stat = {(fact.content_hash, fact.stat): fact for facts in found.values() for fact in facts}
-    return {key: _kept(fact) for key in keys if (fact := by_stat.get((key.content_hash, key.stat))) is not None}
+    of_video: dict[str, dict[str, Fact]] = {}
+    for facts in found.values():
+        for fact in facts:
+            of_video.setdefault(fact.content_hash, {})[fact.stat] = fact
+    chosen = ((key, _chosen(key, of_video.get(key.content_hash, {}))) for key in keys)
+    return {key: _kept(fact) for key, fact in chosen if fact is not None}
+
+
+def _chosen(key: ProductKey, by_stat: Mapping[str, Fact]) -> Fact | None:
+    """The answer for its own folder; else that for beside the video; else, where that was asked, for any folder."""
+    if (own := by_stat.get(key.stat) or by_stat.get(key.stat_of_any_folder)) is not None or key.folder:
+        return own
+    return next((fact for stat, fact in sorted(by_stat.items()) if stat.startswith(f"{key.stat}{IN}")), None)
 
 
 def _kept(fact: Fact) -> Kept:
