@@ -322,7 +322,8 @@ def _remedy(field: FieldInfo) -> str:
     """What to try instead of a value that an operator's option does not take."""
     if field.is_required():
         return "set it; it has no default"
-    return "leave it out" if field.default is None else f"the default, {source_text(field.default)}"
+    means_nothing = field.default in (None, "", MAX_INT)
+    return "leave it out" if means_nothing else f"the default, {source_text(field.default)}"
 
 
 def _takes_bool(annotation: Any) -> bool:

@@ -10,16 +10,17 @@ import sys
 import tomllib
 from pathlib import Path
 
+import av
 import pytest
 
-from dj_assets_tests.videos import numbered, write_video
+from dj_assets_tests.videos import numbered, texture, write_video
 
 PAGE = (Path(__file__).resolve().parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 
 def named_file(name: str) -> str:
-    """The code block that follows a file's name on the page."""
-    [code] = re.findall(rf"^`{re.escape(name)}`:\n\n```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+    """The code block that follows a file's name, at the end of a line of the page."""
+    [code] = re.findall(rf"`{re.escape(name)}`:\n\n```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
     return code
 
 
@@ -38,6 +39,8 @@ class Scratch:
         [(entry, package)] = tomllib.loads(block("toml"))["project"]["entry-points"]["dj_assets.operators"].items()
         self.write(f"site/{package}/__init__.py", "")
         self.write(f"site/{package}/video_brightness_filter.py", named_file("video_brightness_filter.py"))
+        for name in ("video_mirror_mapper.py", "one_per_source_selector.py"):
+            self.write(f"site/{package}/{name}", named_file(name))
         info = "site/scratch-1.0.dist-info"
         self.write(f"{info}/METADATA", "Metadata-Version: 2.1\nName: scratch\nVersion: 1.0\n")
         self.write(f"{info}/entry_points.txt", f"[dj_assets.operators]\n{entry} = {package}\n")
@@ -102,3 +105,26 @@ def test_the_asset_graph_has_it(scratch: Scratch) -> None:
         "for key in defs.resolve_asset_graph().get_all_asset_keys(): print(key.to_user_string())"
     )
     assert "bright/stats/video_brightness_filter" in scratch.python("-c", code).split()
+
+
+def test_the_mapper_and_the_selector_of_the_page_run_in_one_recipe(scratch: Scratch) -> None:
+    left = texture(height=32, width=48)
+    left[:, 24:] = 16
+    for name in ("first", "second"):
+        write_video(scratch.folder / f"{name}.mp4", [left] * 6, lossless=True)
+    lines = [{"text": name, "source": "film", "videos": [f"{name}.mp4"]} for name in ("first", "second")]
+    scratch.write("films.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+    recipe = {
+        "dataset_path": "films.jsonl",
+        "export_path": "outputs/films/res.jsonl",
+        "process": [{"one_per_source_selector": None}, {"video_mirror_mapper": None}],
+    }
+    scratch.write("films.yaml", json.dumps(recipe))
+    scratch.dj_assets("process", "--config", "films.yaml")
+    [kept] = map(json.loads, (scratch.folder / "outputs/films/res.jsonl").read_text().splitlines())
+    [dropped] = map(json.loads, (scratch.folder / "outputs/films/res_stage1_dropped.jsonl").read_text().splitlines())
+    assert (kept["text"], dropped["text"]) == ("first", "second")
+    assert "of the same source as films.jsonl:1" in json.dumps(dropped)
+    with av.open(kept["videos"][0]) as video:
+        picture = next(video.decode(video=0)).to_ndarray(format="gray")
+    assert picture[:, :24].mean() < 40 < picture[:, 24:].mean()

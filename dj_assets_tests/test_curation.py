@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,14 @@ def with_words(frames: list[videos.Picture]) -> list[videos.Picture]:
     return written
 
 
+def write_films(folder: Path, films: Mapping[str, Sequence[videos.Picture]]) -> None:
+    """A lossless video of each, and `ds.jsonl`, which lists them in this order."""
+    for name, frames in films.items():
+        videos.write_video(folder / f"{name}.mp4", frames, fps=FPS, options={"preset": "ultrafast", "qp": "0"})
+    lines = [json.dumps({"text": VIDEO, "videos": [f"{name}.mp4"]}) + "\n" for name in films]
+    (folder / "ds.jsonl").write_text("".join(lines), encoding="utf-8")
+
+
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The recipe, over videos that each have something to drop."""
@@ -57,11 +66,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "the_same_shot": moving(1, dark=True) + still(3),
         "credits": with_words(moving(4, dark=True)),
     }
-    lossless = {"preset": "ultrafast", "qp": "0"}
-    for name, frames in films.items():
-        videos.write_video(tmp_path / f"{name}.mp4", frames, fps=FPS, options=lossless)
-    lines = [json.dumps({"text": VIDEO, "videos": [f"{name}.mp4"]}) + "\n" for name in films]
-    (tmp_path / "ds.jsonl").write_text("".join(lines))
+    write_films(tmp_path, films)
     (tmp_path / "recipes").mkdir()
     shutil.copy(RECIPE, tmp_path / "recipes")
     for name in ("DJ_ASSETS_ROOT", "DJ_ASSETS_STORE", "DAGSTER_HOME"):

@@ -96,7 +96,7 @@ def command(
             codes.append(_of_recipe(store, stage, shown, into.absolute(), *wanted))
         code = max(codes)
     elif counts == (None, None, None):
-        code = _of_video(store, whole, asked, (folder or evidence_folder(plan.recipe)).absolute())
+        code = _of_video(store, plan, whole.steps, asked, (folder or evidence_folder(plan.recipe)).absolute())
     else:
         raise RecipeError(
             "a video and a number of samples were given",
@@ -130,16 +130,18 @@ def _only(plan: Plan, wanted: str) -> Plan:
 # --- one video
 
 
-def _of_video(store: Store, plan: Plan, asked: str, folder: Path) -> int:
+def _of_video(store: Store, plan: Plan, steps: Sequence[Step], asked: str, folder: Path) -> int:
+    """plan: the recipe's, with its stages. steps: those to draw, of any stage."""
     from dj_assets.evidence.asked import find_asked
 
     out = console()
     rows: list[Row] = []
     codes = []
-    for found in find_asked(store, plan, asked):
+    shown = replace(plan, steps=tuple(steps))
+    for found in find_asked(store, shown, asked):
         content = found.video.content_hash
         print_lines(out, [f"{found.video.path}, content {content or 'not known'}", *filter(None, [found.stream]), ""])
-        for step in plan.measured_steps:
+        for step in shown.measured_steps:
             code, told = _of_step(plan, step, found, folder)
             codes.append(code)
             rows += told
@@ -157,6 +159,10 @@ def _of_step(plan: Plan, step: Step, found: Asked, folder: Path) -> tuple[int, l
     if step.is_about_samples:
         return OK, [(step.key, "", step.keeps, "looks at records, not at videos; there is nothing to draw")]
     facts = found.facts.get(step.key, ())
+    stage = next(stage for stage in plan.stages if any(step.key == one.key for one in stage.steps))
+    if not facts and found.stages and stage.recipe.name not in found.stages:
+        whose = f"what {stage.made_by.key} makes" if stage.made_by else "the dataset's own videos"
+        return OK, [(step.key, "", step.keeps, f"not asked: it looks at {whose}")]
     if not facts:
         why = f"not measured: dj-assets process {plan.recipe.file} does, if its dataset lists the video"
         return UNDECIDED, [(step.key, "none", step.keeps, why)]

@@ -307,16 +307,17 @@ def forecast_stages(plan: Plan, store: Store) -> list[StageForecast]:
     return found
 
 
-def add_shard(stages: Sequence[StageForecast], samples: Sequence[Sample], store: Store) -> None:
+def add_shard(stages: Sequence[StageForecast], shard: str, samples: Sequence[Sample], store: Store) -> None:
     """Take in one shard of the dataset, and follow it through the stages as far as products are there."""
     for stage, later in zip(stages, (*stages[1:], None), strict=True):
         tables = stage.forecaster.add(samples)
         if later is not None and later.made is not None:
-            samples = _made_so_far(stage.plan, later, samples, tables, store)
+            kept, maybe = _kept_so_far(stage.plan, shard, samples, tables, store)
+            samples = _made_so_far(stage.plan, later, kept, maybe, store)
 
 
 def _made_so_far(
-    plan: Plan, later: StageForecast, samples: Sequence[Sample], tables: Mapping[str, Sequence[Row]], store: Store
+    plan: Plan, later: StageForecast, kept: Sequence[Sample], maybe: Sequence[Sample], store: Store
 ) -> list[Sample]:
     """The samples of the next stage that are known already."""
     from dj_assets.produce import composed, key_of, known_products, videos_of
@@ -324,7 +325,6 @@ def _made_so_far(
     made = later.made
     assert made is not None
     step, recipe = made.step, plan.recipe
-    kept, maybe = _kept_so_far(plan, samples, tables)
     known = known_products(step, recipe, [*kept, *maybe], store, later.plan.roots)
     ready = []
     for sample, is_kept in (*((one, True) for one in kept), *((one, False) for one in maybe)):
@@ -340,15 +340,32 @@ def _made_so_far(
 
 
 def _kept_so_far(
-    plan: Plan, samples: Sequence[Sample], tables: Mapping[str, Sequence[Row]]
+    plan: Plan, shard: str, samples: Sequence[Sample], tables: Mapping[str, Sequence[Row]], store: Store
 ) -> tuple[list[Sample], list[Sample]]:
-    """(samples that go on, samples of which that is not known before their numbers are)."""
+    """(samples that go on, samples of which that is not known before the run)."""
     from dj_assets.export import leaves_export
 
+    chosen = _chosen_last(plan, shard, store)
     kept, maybe = [], []
     for sample, verdict in zip(samples, decide(plan, samples, tables), strict=True):
         if verdict.outcome == "undecided" and verdict.status == "skipped":
             maybe.append(sample)
         elif not leaves_export(plan, sample, verdict):
-            kept.append(sample)
+            stays = chosen.get(sample.sample_id) if plan.whole_steps else True
+            if stays is None:
+                maybe.append(sample)
+            elif stays:
+                kept.append(sample)
     return kept, maybe
+
+
+def _chosen_last(plan: Plan, shard: str, store: Store) -> dict[str, bool]:
+    """Sample id → whether the steps over the whole dataset let it stay when they last chose under these bounds; nothing
+    of samples that had no say."""
+    name = plan.recipe.name
+    origin = store.verdicts_provenance(name, shard) if plan.whole_steps else None
+    if origin is None or origin.code_version != plan.bounds_id:
+        return {}
+    choosing = {step.key for step in plan.whole_steps}
+    told = store.read_verdicts(name, shard)
+    return {one.sample_id: one.outcome == "kept" for one in told if one.outcome == "kept" or one.step in choosing}

@@ -103,7 +103,8 @@ def _forecast(made: RecipePlan, dataset: Dataset) -> list[StageForecast]:
             suffixes=recipe.suffixes,
         )
         known = store.recall_identities(shard) if recipe.settings.trust_mtime else None
-        add_shard(stages, identify(samples, roots=first.roots, limits=recipe.settings.limits, known=known), store)
+        identified = identify(samples, roots=first.roots, limits=recipe.settings.limits, known=known)
+        add_shard(stages, shard.key, identified, store)
     return stages
 
 
@@ -153,7 +154,7 @@ def _print_stage(out: Console, stage: StageForecast) -> None:
     seconds = made.worker_seconds
     workers = _mapper_workers(stage.plan.recipe, made)
     time = "seconds unknown" if seconds is None else f"about {seconds / workers:.1f} s"
-    maybe = f", and {len(made.maybe)} only if no filter before it drops them" if made.maybe else ""
+    maybe = f", and {len(made.maybe)} only if no step before it drops them" if made.maybe else ""
     print_lines(
         out,
         [
@@ -163,8 +164,8 @@ def _print_stage(out: Console, stage: StageForecast) -> None:
         ],
     )
     if made.waiting:
-        rest = "of them" if forecast.samples else "of its samples"
-        print_lines(out, [f"what comes of {counted(made.waiting, 'sample')} is not known before: nothing {rest} below"])
+        waiting = counted(made.waiting, "sample")
+        print_lines(out, [f"what it makes of {waiting} is known once it has run, and not in the figures below"])
     listed = f"{counted(forecast.videos, 'video')} listed, {counted(len(forecast.contents), 'distinct content')}"
     print_lines(out, [f"{counted(forecast.samples, 'sample')} made so far; {listed}", ""])
     _print_passes(out, stage.plan, forecast)

@@ -125,11 +125,19 @@ def mapper_description(plan: Plan, step: MapperStep) -> str:
     """What the mapper does, and the step as the recipe spells it."""
     source = source_of(plan, step)
     given = yaml.safe_dump([{source.operator: dict(source.options) or None}], allow_unicode=True, sort_keys=False)
-    where = str(step.folder) if step.folder else f"{PRODUCED_FOLDER}/{step.mapper.name} beside each video"
     return (
         f"Samples made of those that the stage before keeps: {step.mapper.summary}\n\n```yaml\n{given}```\n\n"
-        f"Files go to {where}, and are never made twice."
+        f"{_whither(step)}, and nothing is made twice."
     )
+
+
+def _whither(step: MapperStep) -> str:
+    """Where products go, in Markdown, in which a name between underscores would be bold."""
+    if step.mapper.role == "words":
+        return "Words go into the text"
+    if step.folder:
+        return f"Files go to `{str(step.folder).replace('`', '')}`"
+    return f"Files go to `{PRODUCED_FOLDER}/{step.mapper.name}` beside each video"
 
 
 def produced_figures(step: MapperStep, kept: Sequence[Sample], result: ProduceResult) -> Metadata:

@@ -23,13 +23,15 @@ from dj_assets.store.store import Store
 class Asked:
     """One video that somebody asked about. roots: folders it may lie in. stream: what it is, in one line, or empty.
 
-    facts: what is stored of it, by step key; nothing of a step that was never measured.
+    facts: what is stored of it, by step key; nothing of a step that was never measured. stages: of the recipe, those
+    that list it.
     """
 
     video: Video
     roots: tuple[Path, ...]
     stream: str
     facts: Mapping[str, tuple[Fact, ...]]
+    stages: frozenset[str] = frozenset()
 
 
 def find_asked(store: Store, plan: Plan, asked: str) -> list[Asked]:
@@ -43,21 +45,33 @@ def find_asked(store: Store, plan: Plan, asked: str) -> list[Asked]:
     is_file = ":" not in asked and named.is_file()
     roots = (*plan.roots, *([named.parent] if is_file else []))  # who names a file trusts its folder
     limits = plan.recipe.settings.limits
+    copies: Sequence[Mapping[str, Any]] = ()
     try:
-        places = _places(explain(store.root, asked).copies)
+        copies = explain(store.root, asked).copies
     except RecipeError:
         if not is_file:
             raise
-        places = {}
+    places = _places(copies)
     if is_file:
         places = {content: [_video(named), *videos] for content, videos in places.items()} or {"": [_video(named)]}
     found = [_as_it_is(content, videos, roots, limits) for content, videos in places.items()]
     contents = [video.content_hash for video in found if video.content_hash]
     streams = {content: stream_line(probe) for content, probe in probes.find(store.root, contents).items()}
     return [
-        Asked(video, roots, streams.get(video.content_hash, ""), dict(_facts(store, plan, video.content_hash)))
+        Asked(
+            video,
+            roots,
+            streams.get(video.content_hash, ""),
+            dict(_facts(store, plan, video.content_hash)),
+            _stages(plan, copies, video.content_hash),
+        )
         for video in found
     ]
+
+
+def _stages(plan: Plan, copies: Sequence[Mapping[str, Any]], content: str) -> frozenset[str]:
+    listing = {copy["recipe"] for copy in copies if copy["content_hash"] == content}
+    return frozenset(stage.recipe.name for stage in plan.stages if stage.recipe.name in listing)
 
 
 def _places(copies: Sequence[Mapping[str, Any]]) -> dict[str, list[Video]]:

@@ -150,7 +150,7 @@ SAMPLES = Table(
     "One line per manifest record, or sample that a mapper made of one, with the identity of its videos.",
     (
         *_PLACE,
-        Column(41, "sample_id", "text", "<drop>:<line number>"),
+        Column(41, "sample_id", "text", "data drop, a colon, line number"),
         Column(42, "drop", "text", "data drop that it came with"),
         Column(43, "line_number", "whole", "line of the manifest, from 1", 0),
         Column(44, "record", "text", "the user's record as lossless JSON", "{}"),

@@ -240,7 +240,7 @@ def test_a_forecast_follows_products_that_are_there_and_says_what_it_cannot_know
     store.append_facts(facts, PROVENANCE)
 
     stages = forecast_stages(plan, store)
-    add_shard(stages, kept, store)
+    add_shard(stages, "ds-00000", kept, store)
     made_by = stages[1].made
     assert made_by is not None
     assert {key.content_hash[0] for key in made_by.reuse} == {"a"}
