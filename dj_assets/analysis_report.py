@@ -315,6 +315,7 @@ def _pictures(analysis: Analysis, columns: Columns) -> Iterator[tuple[str, bytes
                     unit=summary.unit,
                     ranges=[range_ for range_ in step.step.ranges if range_.stat == summary.stat],
                     num_missing=summary.videos - summary.measured,
+                    counted="samples" if summary.is_about_samples else "videos",
                 )
                 yield picture_name(name, kind), png
     names = [stat.name for stat in analysis.stats]

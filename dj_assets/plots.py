@@ -20,11 +20,20 @@ MOST_DOTS = 200
 BOX, DARK, NOTHING = "#c9d8ea", "#1c2733", "#e6e6e6"
 
 
-def histogram(values: Sequence[float], *, stat: str, unit: str, ranges: Sequence[StatRange], num_missing: int) -> bytes:
+def histogram(
+    values: Sequence[float],
+    *,
+    stat: str,
+    unit: str,
+    ranges: Sequence[StatRange],
+    num_missing: int,
+    counted: str = "videos",
+) -> bytes:
     """PNG of how a stat's values are spread, with its ranges: each end a line, what passes shaded.
 
-    values: any number of them, none included; what is no finite number is counted as missing. num_missing: videos
-    without a value. A long tail is gathered in the outermost bar, and the picture says so.
+    values: any number of them, none included; what is no finite number is counted as missing. num_missing: how many
+    have no value. counted: what each value is of. A long tail is gathered in the outermost bar, and the picture says
+    so.
     """
     import numpy as np
     from matplotlib.ticker import MaxNLocator
@@ -32,7 +41,7 @@ def histogram(values: Sequence[float], *, stat: str, unit: str, ranges: Sequence
     found, missing = drawable(values, num_missing)
     figure, axes = _figure(SIZE_INCHES)
     axes.set_title(f"{stat}: n = {len(found)}, {missing} without a value", fontsize=9)
-    axes.set_ylabel("videos", fontsize=8)
+    axes.set_ylabel(counted, fontsize=8)
     ends = sorted({end for range_ in ranges for end in ends_of(range_)})
     low, high = view(found, ends)
     _shade(axes, ranges, ends, low, high)
@@ -48,8 +57,16 @@ def histogram(values: Sequence[float], *, stat: str, unit: str, ranges: Sequence
     return _png(figure)
 
 
-def box(values: Sequence[float], *, stat: str, unit: str, ranges: Sequence[StatRange], num_missing: int) -> bytes:
-    """PNG of the same in one line; arguments, axis and shades are those of `histogram`.
+def box(
+    values: Sequence[float],
+    *,
+    stat: str,
+    unit: str,
+    ranges: Sequence[StatRange],
+    num_missing: int,
+    counted: str = "videos",
+) -> bytes:
+    """PNG of the same in one line, which counts nothing; arguments, axis and shades are those of `histogram`.
 
     The box holds the middle half, the whiskers the middle 90 %; a bar is the median, a diamond the mean. Dots are what
     lies beyond, at most `MOST_DOTS` on either side.

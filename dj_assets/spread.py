@@ -105,7 +105,13 @@ LINE_LETTERS = 76
 
 
 def histogram_svg(
-    values: Sequence[float], *, stat: str, unit: str, ranges: Sequence[StatRange], num_missing: int
+    values: Sequence[float],
+    *,
+    stat: str,
+    unit: str,
+    ranges: Sequence[StatRange],
+    num_missing: int,
+    counted: str = "videos",
 ) -> str:
     """What `plots.histogram` shows of these, as an SVG document of a few kB, without matplotlib; arguments as there."""
     import numpy as np
@@ -127,7 +133,7 @@ def histogram_svg(
         f'<rect x="{LEFT}" y="{TOP}" width="{RIGHT - LEFT}" height="{BOTTOM - TOP}" fill="none" stroke="black"/>',
         *(_tick_across(across(tick), tick) for tick in _ticks(low, high)),
         *(_tick_up(up(tick), tick) for tick in _ticks(0.0, up.high, whole=True) if len(found)),
-        *_words(found, f"{stat}: n = {len(found)}, {missing} without a value", low, high),
+        *_words(found, f"{stat}: n = {len(found)}, {missing} without a value", counted, low, high),
         *_below(unit_and_ranges(stat, unit, ranges)),
     ]
     return (
@@ -165,10 +171,10 @@ def _tick_up(y: float, value: float) -> str:
     return f'<path d="M{LEFT} {y:.1f}h-4" stroke="black"/>{_text(LEFT - 6, y + 4, f"{value:.6g}", "end")}'
 
 
-def _words(found: Any, title: str, low: float, high: float) -> Iterator[str]:
+def _words(found: Any, title: str, counted: str, low: float, high: float) -> Iterator[str]:
     yield _text((LEFT + RIGHT) / 2, 17, title, "middle")
     middle = (TOP + BOTTOM) / 2
-    yield f'<g transform="rotate(-90 10 {middle})">{_text(10, middle + 2, "videos", "middle")}</g>'
+    yield f'<g transform="rotate(-90 10 {middle})">{_text(10, middle + 2, counted, "middle")}</g>'
     if not len(found):
         yield _text((LEFT + RIGHT) / 2, (TOP + BOTTOM) / 2, "no values", "middle")
     left, right = tails(found, low, high)

@@ -322,8 +322,9 @@ def _remedy(field: FieldInfo) -> str:
     """What to try instead of a value that an operator's option does not take."""
     if field.is_required():
         return "set it; it has no default"
-    means_nothing = field.default in (None, "", MAX_INT)
-    return "leave it out" if means_nothing else f"the default, {source_text(field.default)}"
+    default = field.default
+    is_endless = isinstance(default, int | float) and float(default) in _NO_LIMIT
+    return "leave it out" if default in (None, "") or is_endless else f"the default, {source_text(default)}"
 
 
 def _takes_bool(annotation: Any) -> bool:

@@ -76,7 +76,7 @@ def test_every_door_gives_the_same_and_nothing_is_made_twice(live: LiveProject) 
 
     shown = nodes(live)
     assert {node["groupName"] for node in shown.values()} == {"video_curation"}
-    assert "video_split_by_scene_mapper" in shown[MAPPED]["description"]
+    assert "`__dj__produced_data__/video_split_by_scene_mapper` beside each video" in shown[MAPPED]["description"]
     assert {shard: one["files_made"] for shard, one in figures(shown[MAPPED]).items()} == dict.fromkeys(SHARDS, 2)
     checks = [check["executionForLatestMaterialization"] for n in shown.values() for check in _checks(n)]
     assert len(checks) > 20

@@ -86,6 +86,20 @@ def test_which_values_a_range_from_2_to_4_keeps(
 
 
 @pytest.mark.parametrize(
+    ("step", "options", "remedy"),
+    [
+        pytest.param("video_resize_resolution_mapper", {"max_width": "wide"}, "leave it out", id="an endless default"),
+        pytest.param("video_resize_resolution_mapper", {"min_width": "wide"}, "the default, 1", id="a number"),
+        pytest.param("general_field_filter", {"filter_condition": "import os"}, "leave it out", id="an empty default"),
+    ],
+)
+def test_what_to_try_instead_of_a_bad_param(plan_of: PlanOf, step: str, options: dict[str, Any], remedy: str) -> None:
+    with pytest.raises(RecipeError) as error:
+        plan_of((step, options))
+    assert error.value.try_ == remedy
+
+
+@pytest.mark.parametrize(
     ("step", "stat", "low", "high"),
     [
         pytest.param(MOTION, "video_motion_score", 0.25, 1.7976931348623157e308, id=MOTION),

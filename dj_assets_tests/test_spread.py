@@ -93,6 +93,12 @@ def test_a_unit_of_another_operator_cannot_break_out() -> None:
     picture.text.encode()
 
 
+def test_it_counts_what_the_values_are_of() -> None:
+    about = {"stat": "num_words", "unit": "words", "ranges": [], "num_missing": 0}
+    assert ">samples</text>" in histogram_svg([1.0, 2.0], **about, counted="samples")
+    assert ">videos</text>" in histogram_svg([1.0, 2.0], **about)
+
+
 def test_it_needs_no_matplotlib() -> None:
     import subprocess
     import sys

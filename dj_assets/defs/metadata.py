@@ -255,6 +255,7 @@ def histograms(step: Step, rows: Sequence[Row]) -> Metadata:
                 unit=stat.unit,
                 ranges=[range_ for range_ in step.ranges if range_.stat == stat.name],
                 num_missing=len(found) - len(values),
+                counted="samples" if step.is_about_samples else "videos",
             )
             encoded = base64.b64encode(svg.encode()).decode()
             image = f"![{stat.name}](data:image/svg+xml;base64,{encoded})"
