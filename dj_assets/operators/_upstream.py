@@ -43,8 +43,6 @@ _NO_CODE = "a recipe should not be able to run code"
 _OWN_PACKAGE = "an operator of your own, in an installed package (CONTRIBUTING, Your first operator)"
 _HAS_SOUND = "video_audio_presence_filter tells videos with sound from silent ones; for more, " + _AFTERWARDS
 _CAPTION = "video_captioning_from_vlm_mapper"
-_NO_RAM = "RAM++ is no model of transformers and no package of a registry"
-_TAGS = f"{_CAPTION} for words about a video; specified_field_filter for tags that the manifest has"
 
 KNOWN: Mapping[str, Known] = {
     # filters
@@ -70,7 +68,7 @@ KNOWN: Mapping[str, Known] = {
     ),
     "video_ocr_area_ratio_filter": Known("share of the picture that text covers"),
     "video_resolution_filter": Known("width and height"),
-    "video_tagging_from_frames_filter": Known("which tags frames have", _NO_RAM, _TAGS),
+    "video_tagging_from_frames_filter": Known("which tags frames have"),
     "video_watermark_filter": Known(
         "how likely frames bear a watermark", weights="a ViT: amrul-hzz/watermark_detector"
     ),
@@ -130,8 +128,8 @@ KNOWN: Mapping[str, Known] = {
     "video_captioning_face_attribute_emotion_mapper": Known("a caption of a face", _REMOTE_CODE, _CAPTION),
     "video_tagging_from_frames_mapper": Known(
         "tags by RAM++",
-        reason=_NO_RAM,
-        instead=_TAGS,
+        reason="RAM++ is no model of transformers and no package of a registry",
+        instead=f"{_CAPTION} for words about a video; specified_field_filter for tags that the manifest has",
     ),
     "video_tagging_from_audio_mapper": Known("what kind of sound it is", _SOUND, _HAS_SOUND),
     # speech and people

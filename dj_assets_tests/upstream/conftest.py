@@ -21,5 +21,7 @@ def project(_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     """A project without clips, whose store is that of the whole module; the working directory is its folder."""
     for name in ("DJ_ASSETS_ROOT", "DJ_ASSETS_STORE", "DAGSTER_HOME"):
         monkeypatch.delenv(name, raising=False)
+    # Beside the clips, where products go by default, may be a folder of the tutorial's that is not ours to write to.
+    monkeypatch.setenv("DJ_PRODUCED_DATA_DIR", str(_folder / "produced"))
     monkeypatch.chdir(_folder)
     return Project(_folder)
