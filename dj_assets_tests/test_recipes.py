@@ -16,7 +16,10 @@ from dj_assets.recipe import load_recipe
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 ANALYSIS = RECIPES / "video_analysis.yaml"
 
-OF_FIELDS = {"specified_numeric_field_filter", "specified_field_filter", "general_field_filter", "suffix_filter"}
+OF_FIELDS = {
+    *("specified_numeric_field_filter", "specified_field_filter", "general_field_filter", "suffix_filter"),
+    "video_tagging_from_frames_filter",
+}
 """Filters on fields that only the user can name: the analysis has them as comments."""
 
 
