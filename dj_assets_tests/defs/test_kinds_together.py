@@ -134,17 +134,17 @@ def test_a_second_run_makes_and_measures_nothing(project: Project, cutter: Cutte
     assert project.outputs() == before and cutter.calls == calls
 
 
-def test_a_forecast_knows_that_not_all_may_be_chosen(project: Project) -> None:
+def test_a_forecast_goes_by_the_last_choice_under_the_same_bounds(project: Project) -> None:
     project.land("a.jsonl", [("a1", 1), ("a2", 2)])
     project.land("b.jsonl", [("b5", 5)])
     project.run()
     store = Store(project.folder / "store")
     stages = forecast_stages(project.plan, store)
     for shard in ("a-00000", "b-00000"):
-        add_shard(stages, store.read_samples("clips__1", shard), store)
+        add_shard(stages, shard, store.read_samples("clips__1", shard), store)
     made = stages[1].made
     assert made is not None
-    assert [len(one) for one in (made.reuse, made.make, made.maybe)] == [2, 0, 1], "a1 is not known to be wanted"
+    assert [len(one) for one in (made.reuse, made.make, made.maybe)] == [2, 0, 0], "a1 was not chosen, under these very bounds"
 
 
 def test_a_failed_shard_has_no_later_stage_and_stands_in_nobodys_way(project: Project, cutter: Cutter) -> None:
