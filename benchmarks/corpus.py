@@ -286,9 +286,11 @@ def encode(clip: Clip, pictures: Iterator[Picture], path: Path) -> None:
     os.environ.setdefault("SVT_LOG", "1")  # errors only
     import av
 
+    from dj_assets_tests.videos import usual_scheduling
+
     height, width = SIZES[clip.size]
     codec, options = encoder(clip.variant, clip.keyint)
-    with av.open(str(path), "w") as container:
+    with usual_scheduling(), av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=clip.fps, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.gop_size = clip.keyint

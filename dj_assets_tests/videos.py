@@ -6,7 +6,9 @@ write_video(tmp_path / "moving.mp4", frames, fps=24)
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -67,9 +69,40 @@ def write_video(
     with_audio: bool = False,
 ) -> Path:
     """Encode RGB frames. The container follows the suffix. pts: frame times in 1/fps, for variable frame rates."""
+    with usual_scheduling():
+        return _write_video(path, list(frames), fps, codec, lossless, options, rotation_degrees, pts, with_audio)
+
+
+@contextmanager
+def usual_scheduling() -> Iterator[None]:
+    """Gives back what SVT-AV1 takes: as root it puts the thread that opens it above all others (SCHED_FIFO, 99).
+
+    Every process started later has that, too, and browsers, web servers and workers then starve each other.
+    """
+    if not hasattr(os, "sched_getscheduler"):
+        yield
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        if os.sched_getscheduler(0) != policy:
+            os.sched_setscheduler(0, policy, parameters)
+
+
+def _write_video(
+    path: Path,
+    frames: Sequence[Picture],
+    fps: int,
+    codec: str,
+    lossless: bool,
+    options: dict[str, str] | None,
+    rotation_degrees: int,
+    pts: Sequence[int] | None,
+    with_audio: bool,
+) -> Path:
     import av
 
-    frames = list(frames)
     height, width = frames[0].shape[:2]
     chosen = dict(LOSSLESS.get(codec, {}) if lossless else {})
     chosen.update(options or {})
